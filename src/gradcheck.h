@@ -80,6 +80,12 @@ struct gradcheck {
     size_t entries, resolved, kinks;
 };
 
+/* All checks of one test program together, for the texts that quote them. */
+static struct {
+    double worst_error;
+    size_t entries, resolved, kinks;
+} gc_total;
+
 /* --- one derivative ---------------------------------------------------------- */
 
 /* What one nudged parameter told us. */
@@ -724,6 +730,10 @@ static int gc_run(struct gradcheck *c) {
                 nearer = c->tensor[i].name;
             }
     }
+    gc_total.worst_error = fmax(gc_total.worst_error, c->worst_error);
+    gc_total.entries += c->entries;
+    gc_total.resolved += c->resolved;
+    gc_total.kinks += c->kinks;
     if (failed)
         fprintf(c->out, "%d of %zu tensors fail the check\n\n", failed, c->tensors);
     else
@@ -732,6 +742,19 @@ static int gc_run(struct gradcheck *c) {
         free(before[i]);
     free(scratch);
     return failed;
+}
+
+/* Writes the totals as lines of name, value, unit. Returns 0, or -1 when the file cannot be
+ * written. */
+static inline int gc_save_totals(const char *path) {
+    FILE *f = fopen(path, "w");
+    if (!f)
+        return -1;
+    fprintf(f, "check_worst_error\t%.3g\t\n", gc_total.worst_error);
+    fprintf(
+        f, "check_entries\t%zu\tentries\ncheck_resolved\t%zu\tentries\ncheck_kinks\t%zu\tentries\n",
+        gc_total.entries, gc_total.resolved, gc_total.kinks);
+    return fclose(f) == 0 ? 0 : -1;
 }
 
 #endif

@@ -1,0 +1,146 @@
+# Autoencoders by Hand. `make` alone lists what can be typed.
+#
+# Chapters are found by their pages: chapters/NN-name/README.md, beside it name.c, test_name.c, exercise.c, solution.c,
+# plot.gp and README.md. Adding a chapter is adding a folder; nothing in this file changes.
+# Everything that is made goes to build/. All paths are relative, so any folder will do.
+
+ifeq ($(origin CC),default)
+CC = cc
+endif
+BIN := build/bin
+Q := $(if $(V),,@)
+
+CHAPTERS := $(sort $(patsubst chapters/%/README.md,%,$(wildcard chapters/[0-9][0-9]-*/README.md)))
+TESTS := $(sort $(basename $(notdir $(wildcard tests/test_*.c))))
+name_of = $(shell echo '$1' | sed 's/^[0-9]*-//')
+number_of = $(shell echo '$1' | sed 's/^0*\([0-9]*\)-.*/\1/')
+
+# --- the compiler -------------------------------------------------------------
+# What it has is asked, not assumed: -march=native is unknown on some machines, OpenMP is missing on others.
+accepts = $(shell printf 'int main(void) { return 0; }' | $(CC) $1 -x c - -o /dev/null 2>/dev/null && echo '$1')
+WARNINGS := -Wall -Wextra -Wpedantic -Wshadow $(if $(WERROR),-Werror)
+OPENMP := $(call accepts,-fopenmp)
+LIBRARIES := $(or $(shell pkg-config --libs libpng zlib 2>/dev/null),-lpng -lz) -lm
+INCLUDES := $(shell pkg-config --cflags libpng zlib cmocka 2>/dev/null)
+CMOCKA := $(or $(shell pkg-config --libs cmocka 2>/dev/null),-lcmocka)
+HAVE_CMOCKA := $(shell $(CC) $(INCLUDES) -include stdarg.h -include stddef.h -include stdint.h -include setjmp.h -include cmocka.h -x c -fsyntax-only /dev/null 2>/dev/null && echo yes)
+ifdef SAN
+SPEED := -O1 -g -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+TEST_SPEED := $(SPEED)
+else
+# Contracting a*b+c to one instruction is allowed; nothing else that bends the rules of arithmetic is.
+SPEED := -O3 -g $(call accepts,-march=native) -ffp-contract=fast $(OPENMP)
+TEST_SPEED := -O1 -g
+endif
+COMMON := -std=c11 $(WARNINGS) -MMD -MP $(INCLUDES)
+
+# A change of compiler or flags rebuilds everything.
+FLAGS := build/flags
+$(shell mkdir -p $(BIN); echo '$(CC) $(SPEED) $(COMMON)' | cmp -s - $(FLAGS) || echo '$(CC) $(SPEED) $(COMMON)' > $(FLAGS))
+
+# --- help -----------------------------------------------------------------------
+.PHONY: help chapters test weave verify figures data clean progress mutants book format lint check-cmocka
+.DELETE_ON_ERROR:
+
+help:
+	@sh src/run.sh help $(CHAPTERS)
+
+# --- chapters -------------------------------------------------------------------
+# Chapters that work on drawn curves say so in their program; the curves are drawn before they run.
+define chapter_rules
+$(BIN)/$2: chapters/$1/$2.c $(FLAGS)
+	@echo "cc $2.c"
+	$(Q)$(CC) $(SPEED) $(COMMON) -MF $$@.d -MT $$@ chapters/$1/$2.c -o $$@ $(LIBRARIES)
+
+$(BIN)/test_$2: chapters/$1/test_$2.c $(FLAGS) | check-cmocka
+	@echo "cc test_$2.c"
+	$(Q)$(CC) $(TEST_SPEED) $(COMMON) -Isrc -MF $$@.d -MT $$@ chapters/$1/test_$2.c -o $$@ $(CMOCKA) $(LIBRARIES)
+
+$(BIN)/exercise_$2 $(BIN)/solution_$2: $(BIN)/%_$2: chapters/$1/%.c chapters/$1/test_$2.c $(FLAGS) | check-cmocka
+	@echo "cc $$*.c"
+	$(Q)$(CC) $(TEST_SPEED) $(COMMON) -Isrc -DEXERCISE='"$$*.c"' -MF $$@.d -MT $$@ chapters/$1/test_$2.c -o $$@ $(CMOCKA) $(LIBRARIES)
+
+.PHONY: chapter$3 check$3 exercise$3 figures$3 record$3 mutants$3
+chapter$3: $(BIN)/$2 $(if $(HAVE_CMOCKA),$(BIN)/test_$2) $(if $(shell grep -l build/curves chapters/$1/$2.c),build/curves/done)
+	@sh src/run.sh chapter $1 $$(ARGS)
+check$3: $(BIN)/test_$2
+	@sh src/run.sh check $1
+exercise$3: $(BIN)/exercise_$2
+	@sh src/run.sh exercise $1
+figures$3: chapter$3
+	@sh src/run.sh figures $1
+record$3: $(BIN)/$2 $(if $(shell grep -l build/curves chapters/$1/$2.c),build/curves/done)
+	@sh src/run.sh record $1
+mutants$3: | check-cmocka
+	@CC='$(CC)' CFLAGS='$(INCLUDES)' LIBS='$(CMOCKA) $(LIBRARIES)' sh tests/mutants.sh $1
+
+PROGRAMS += $(BIN)/$2
+CHECKS += $(BIN)/test_$2
+JUDGES += $(BIN)/exercise_$2 $(BIN)/solution_$2
+CHAPTER_RUNS += chapter$3
+FIGURES += figures$3
+endef
+$(foreach c,$(CHAPTERS),$(eval $(call chapter_rules,$c,$(call name_of,$c),$(call number_of,$c))))
+
+chapter% check% exercise%:
+	@echo "make: there is no chapter $*; make help lists those there are" >&2; exit 1
+
+# One after the other: each of them uses all cores.
+chapters:
+	@for c in $(CHAPTER_RUNS); do $(MAKE) --no-print-directory $$c ARGS= || exit 1; done
+
+progress:
+	@MAKE='$(MAKE)' sh src/run.sh progress $(CHAPTERS)
+
+check-cmocka:
+	@$(if $(HAVE_CMOCKA),:,echo "make: cmocka is missing, which the checks need; sh src/setup.sh installs it" >&2; exit 1)
+
+# --- what serves all chapters ---------------------------------------------------
+# Without contraction, so that the curves have the same bytes everywhere.
+$(BIN)/weave $(BIN)/curves: $(BIN)/%: src/%.c $(FLAGS)
+	@echo "cc $*.c"
+	$(Q)$(CC) $(if $(SAN),$(SPEED),-O2 -g) -ffp-contract=off $(COMMON) -MF $@.d -MT $@ $< -o $@ -lm
+
+build/curves/done: src/curves.c | $(BIN)/curves
+	@$(BIN)/curves --out build/curves && touch $@
+
+data:
+	@sh src/fetch-data.sh
+
+weave: $(BIN)/weave
+	@$(BIN)/weave --write
+
+figures: $(FIGURES)
+.NOTPARALLEL: figures
+
+# The numbers in the text against a fresh run of everything they come from.
+verify: $(BIN)/weave $(JUDGES)
+	@$(MAKE) --no-print-directory chapters
+	@$(MAKE) --no-print-directory mutants
+	@for c in $(CHAPTERS); do sh src/run.sh exercise $$c >/dev/null 2>&1; done; $(BIN)/weave --verify
+
+# --- tests ----------------------------------------------------------------------
+$(TESTS:%=$(BIN)/%): $(BIN)/%: tests/%.c $(FLAGS) | check-cmocka
+	@echo "cc $*.c"
+	$(Q)$(CC) $(TEST_SPEED) -D_POSIX_C_SOURCE=200809L $(COMMON) -Isrc -MF $@.d -MT $@ $< -o $@ $(CMOCKA) $(LIBRARIES)
+
+test: $(BIN)/weave $(BIN)/curves $(PROGRAMS) $(CHECKS) $(JUDGES) $(TESTS:%=$(BIN)/%) build/curves/done
+	@sh src/run.sh test "$(CHAPTERS)" $(TESTS)
+
+mutants: | check-cmocka
+	@CC='$(CC)' CFLAGS='$(INCLUDES)' LIBS='$(CMOCKA) $(LIBRARIES)' sh tests/mutants.sh $(CHAPTERS)
+
+# --- the rest -------------------------------------------------------------------
+book:
+	@sh src/book/make.sh $(CHAPTERS)
+
+SOURCES := $(wildcard src/*.[ch] tests/*.[ch] chapters/*/*.c)
+format:
+	clang-format -i $(SOURCES)
+lint:
+	clang-format --dry-run --Werror $(SOURCES)
+
+clean:
+	rm -rf build
+
+-include $(wildcard $(BIN)/*.d)

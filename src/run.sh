@@ -1,0 +1,251 @@
+#!/bin/sh
+# run.sh: what the Makefile's targets do once everything is compiled. Called from the project's root:
+#
+#     sh src/run.sh chapter 03-decoder [options of the program]
+#     sh src/run.sh check | exercise | figures | record 03-decoder
+#     sh src/run.sh help | progress 01-encoder 02-bottleneck ...
+#     sh src/run.sh test "01-encoder 02-bottleneck ..." test_gradcheck test_weave ...
+set -u
+
+name_of() { # 03-decoder -> decoder
+    printf '%s\n' "${1#*-}"
+}
+
+number_of() { # 03-decoder -> 3
+    n=${1%%-*}
+    printf '%s\n' "${n#0}"
+}
+
+# The subject of a chapter: the first heading of its page, without "Chapter 3:".
+subject_of() {
+    sed -n 's/^# *\(Chapter *[0-9]*[:.] *\)\{0,1\}//p' "chapters/$1/README.md" 2>/dev/null | head -n 1
+}
+
+# Runs a command, showing what it prints and keeping a copy in a file. Returns the command's status.
+# tee -i outlives a Ctrl-C, so that the program can still say what it did.
+keep() {
+    copy=$1
+    shift
+    { "$@"; echo $? >"$copy.status"; } | tee -i "$copy"
+    status=$(cat "$copy.status")
+    rm -f "$copy.status"
+    return "$status"
+}
+
+# A gradient check as a table, without the test runner's own lines: these go to an XML file.
+run_judge() { # program, text file, results file
+    report=build/tests/$(basename "$1").xml
+    mkdir -p build/tests
+    rm -f "$report"
+    CMOCKA_MESSAGE_OUTPUT=XML CMOCKA_XML_FILE=$report keep "$2" "./$1" "$3"
+    judged=$?
+    # A test that failed without a table (an assertion on plain numbers) is shown as well.
+    if [ "$judged" -ne 0 ] && [ -f "$report" ]; then
+        grep -A 1 '<failure' "$report" | sed -n 's/.*CDATA\[\(.*\)/\1/p' | sed 's/\]\]>.*//' |
+            grep -v '^0x[0-9a-f]* != 0*$' >&2
+    fi
+    return "$judged"
+}
+
+check() {
+    mkdir -p "build/$1"
+    run_judge "build/bin/test_$(name_of "$1")" "build/$1/check.txt" "build/$1/check.tsv"
+}
+
+next_chapter() {
+    for d in chapters/[0-9][0-9]-*; do
+        d=${d#chapters/}
+        [ "$(number_of "$d")" -gt "$(number_of "$1")" ] && printf '%s\n' "$d" && return
+    done
+}
+
+chapter() {
+    dir=$1 name=$(name_of "$1") number=$(number_of "$1")
+    shift
+    # The folder for results: the program's default, unless --out names another.
+    out=build/$dir previous=
+    for argument; do
+        case $argument in --out=*) out=${argument#--out=} ;; esac
+        [ "$previous" = --out ] && out=$argument
+        previous=$argument
+    done
+    case " $* " in *" --help "*) exec "build/bin/$name" --help ;; esac
+
+    if [ -x "build/bin/test_$name" ]; then
+        if ! check "$dir"; then
+            echo "make: the gradient check of chapter $number fails; what stands above says where to look" >&2
+            exit 1
+        fi
+    else
+        echo "make: cmocka is missing, so the gradient check is left out; sh src/setup.sh installs it" >&2
+    fi
+
+    mkdir -p "build/$dir"
+    touch "build/$dir/started"
+    trap : INT # the program ends by itself on Ctrl-C, and what it has is drawn
+    keep "build/$dir/run.txt" "build/bin/$name" "$@"
+    ended=$?
+    [ "$ended" -eq 0 ] || [ "$ended" -eq 130 ] || exit "$ended"
+    if [ -f "$out/results.tsv" ] && [ -f "build/$dir/check.tsv" ]; then
+        cat "$out/results.tsv" "build/$dir/check.tsv" >"$out/results.tsv.tmp" &&
+            mv "$out/results.tsv.tmp" "$out/results.tsv"
+    fi
+    if command -v gnuplot >/dev/null 2>&1; then
+        gnuplot -e "out='$out'" "chapters/$dir/plot.gp" >"build/$dir/plot.txt" ||
+            { echo "make: gnuplot could not draw the figures of chapter $number" >&2; exit 1; }
+        cat "build/$dir/plot.txt"
+    else
+        echo "make: gnuplot is missing, so no curves are drawn; sh src/setup.sh installs it" >&2
+    fi
+
+    echo "Pictures:"
+    find "$out" -name '*.png' -newer "build/$dir/started" | sort | sed 's/^/  /'
+    rm -f "build/$dir/started"
+    echo "Next: read chapters/$dir/README.md, then make exercise$number"
+    exit "$ended"
+}
+
+exercise() {
+    dir=$1 number=$(number_of "$1")
+    mkdir -p "build/$dir"
+    if run_judge "build/bin/exercise_$(name_of "$1")" "build/$dir/exercise.txt" "build/$dir/exercise.tsv"; then
+        next=$(next_chapter "$dir")
+        echo "Exercise $number is solved."
+        if [ -n "$next" ]; then
+            echo "Next: chapters/$next/README.md, with make chapter$(number_of "$next")"
+        else
+            echo "This was the last chapter there is."
+        fi
+    else
+        echo "Not yet. Edit chapters/$dir/exercise.c and run make exercise$number again."
+        exit 1
+    fi
+}
+
+# Copies the pictures that a chapter's page shows to figures/, where they are kept.
+figures() {
+    mkdir -p "figures/$1"
+    for picture in $(grep -o "figures/$1/[A-Za-z0-9_.-]*\.png" "chapters/$1/README.md" | sort -u); do
+        cp "build/$1/$(basename "$picture")" "$picture" ||
+            { echo "figures: build/$1/$(basename "$picture") was not drawn; make chapter$(number_of "$1") draws it" >&2; exit 1; }
+    done
+}
+
+# Runs a chapter again with the arguments on the first line of each chapters/NN-name/recorded/*.tsv, and
+# rewrites that file from the run: for numbers whose run is too long to be repeated at every turn.
+record() {
+    for record in "chapters/$1"/recorded/*.tsv; do
+        [ -f "$record" ] || { echo "record: chapters/$1/recorded has no .tsv file; its first line is # args: ..." >&2; exit 1; }
+        arguments=$(sed -n '1s/^# args: *//p' "$record")
+        out=build/$1/$(basename "$record" .tsv)
+        # The arguments are words for the program, split here on purpose.
+        # shellcheck disable=SC2086
+        "build/bin/$(name_of "$1")" $arguments --out "$out" || exit 1
+        { sed -n '/^#/p' "$record"; cat "$out/results.tsv"; } >"$record.tmp" && mv "$record.tmp" "$record" || exit 1
+        echo "$record is that of this run."
+    done
+}
+
+help() {
+    echo "Autoencoders by Hand"
+    echo
+    for dir; do
+        printf '  make chapter%-3s %s\n' "$(number_of "$dir")" "$(subject_of "$dir")"
+    done
+    cat <<END
+
+  make chapterN    check the gradients, run the experiment, draw the figures
+                   ARGS="--help" lists the program's options, ARGS="--seed 2" passes one
+  make checkN      the gradient check alone
+  make exerciseN   judge chapters/NN-name/exercise.c
+  make progress    which exercises are solved
+  make chapters    all of them, one after the other
+  make test        the tests of everything, in about a minute
+  make mutants     plant mistakes and see the checks find and name them
+  make verify      run all chapters and hold every number in the text to its run
+  make weave       bring listings and numbers in the text up to date
+  make figures     redraw figures/
+  make data        fetch the full MNIST and Fashion-MNIST into data/
+  make book        the chapters as HTML, in build/book
+  make clean       remove build/
+
+  CC=clang another compiler   SAN=1 with sanitizers   V=1 show the commands   -j2 compile in parallel
+END
+}
+
+# Judges every exercise afresh: what counts is that it passes, not that it once did.
+progress() {
+    printf '  %-4s %-18s %-12s %s\n' "" chapter run exercise
+    solved=0 total=0
+    for dir; do
+        name=$(name_of "$dir")
+        ran=-
+        [ -f "build/$dir/results.tsv" ] && ran=yes
+        if ! ${MAKE:-make} -s "build/bin/exercise_$name" >/dev/null 2>&1; then
+            state="does not compile"
+        elif CMOCKA_MESSAGE_OUTPUT=TAP "build/bin/exercise_$name" >/dev/null 2>&1; then
+            state=solved
+            solved=$((solved + 1))
+        else
+            state="open: make exercise$(number_of "$dir")"
+        fi
+        total=$((total + 1))
+        printf '  %-4s %-18s %-12s %s\n' "$(number_of "$dir")" "$name" "$ran" "$state"
+    done
+    echo "  $solved of $total exercises solved"
+}
+
+# Runs every test program; then requires that each exercise fails as it stands and passes when solved, and
+# that texts and programs agree. One line each, everything about those that fail.
+run_tests() {
+    chapters=$1
+    shift
+    mkdir -p build/tests
+    passed=0 failed=0
+    outcome() { # name, status, log
+        if [ "$2" -eq 0 ]; then
+            # The runner prints "[  PASSED  ] 12 test(s)."
+            count=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$3" | head -n 1)
+            passed=$((passed + ${count:-1}))
+            printf 'ok      %-22s %3s\n' "$1" "${count:-1}"
+        else
+            count=$(sed -n 's/^ *\([0-9]*\) FAILED TEST.*/\1/p' "$3" | head -n 1)
+            failed=$((failed + ${count:-1}))
+            cat "$3"
+            printf 'FAILED  %s\n' "$1"
+        fi
+    }
+    attempt() { # name, command ...
+        label=$1
+        shift
+        "$@" >"build/tests/$label.log" 2>&1
+        outcome "$label" $? "build/tests/$label.log"
+    }
+    for dir in $chapters; do
+        name=$(name_of "$dir")
+        attempt "test_$name" "build/bin/test_$name"
+        attempt "solution_$name" "build/bin/solution_$name"
+        # The student's file may be solved by now; the one that the repository holds must not be.
+        if git diff --quiet HEAD -- "chapters/$dir/exercise.c" 2>/dev/null; then
+            "build/bin/exercise_$name" >"build/tests/exercise_$name.log" 2>&1
+            [ $? -ne 0 ] && grep -q WRONG "build/tests/exercise_$name.log"
+            outcome "exercise_$name" $? "build/tests/exercise_$name.log"
+        else
+            echo "        exercise_$name         is being worked on, or there is no git to tell: not judged"
+        fi
+    done
+    for name; do
+        attempt "$name" "build/bin/$name"
+    done
+    attempt weave build/bin/weave --check
+    echo
+    echo "$passed passed, $failed failed"
+    [ "$failed" -eq 0 ]
+}
+
+command=$1
+shift
+case $command in
+test) run_tests "$@" ;;
+*) "$command" "$@" ;;
+esac
