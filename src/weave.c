@@ -940,21 +940,26 @@ static void find_fences(struct page *page) {
             if (prefix[i] != '>')
                 prefix[i] = ' ';
         struct body body = {t, k + 1, k + 1, quotes, at - quoted};
-        bool closed = false;
-        for (; body.end < t->lines && !closed; body.end++) {
+        bool closed = false, open = true;
+        while (open && !closed && body.end < t->lines) {
             struct span inside = line_of(t, body.end);
             size_t from = skip_quotes(inside, quotes, &seen);
-            if (seen < quotes)
-                break; /* the quotation is over, and the fence with it */
             struct span rest = trim(inside.s + from, inside.n - from);
-            closed = rest.n >= mark && rest.s[0] == line.s[at] && fence_mark(rest, 0) == rest.n;
+            size_t again = rest.n && rest.s[0] == line.s[at] ? fence_mark(rest, 0) : 0;
+            closed = seen == quotes && again >= mark && again == rest.n;
+            /* A quotation that is over takes its fence along. A line that would open a fence is
+               text to markdown, but there a closing mark was forgotten. */
+            open = seen == quotes && (again < mark || closed);
+            body.end += open;
         }
         k = body.end - 1;
         body.end -= closed;
         blank(page->prose, t->start[body.first - 1], t->start[k + 1]);
         if (!closed) {
-            report(t->path, body.first,
-                   "this fence is never closed; end it with the same mark on a line of its own");
+            report(
+                t->path, body.first,
+                "this fence is not closed by line %zu; end it with its mark on a line of its own",
+                body.end);
             continue;
         }
         page->fence = grow(page->fence, page->fences, sizeof *page->fence);
@@ -983,9 +988,10 @@ static size_t find_in(const char *s, size_t from, size_t to, const char *word) {
     return SIZE_MAX;
 }
 
-/* The byte after the span of code, maths or comment that starts at i; i when none does. */
-static size_t opaque_end(const char *s, size_t n, size_t i) {
-    size_t stop = paragraph_end(s, n, i), mark = 1;
+/* The byte after the code, maths or comment that starts at i, in a paragraph up to `stop`; i when
+ * none does. */
+static size_t opaque_end(const char *s, size_t n, size_t i, size_t stop) {
+    size_t mark = 1;
     if (starts(s + i, n - i, "<!--")) {
         size_t end = find_in(s, i + 4, n, "-->");
         return end == SIZE_MAX ? n : end + 3;
@@ -1013,6 +1019,8 @@ static size_t opaque_end(const char *s, size_t n, size_t i) {
         for (size_t k = i + 1; k < stop; k++) {
             if (s[k] == '\\')
                 k++;
+            else if (s[k] == '$' && s[k + 1] == '$')
+                k++;
             else if (s[k] == '$' && !is_space(s[k - 1]) && s[k - 1] != '\n' && !is_digit(s[k + 1]))
                 return k + 1;
         }
@@ -1022,9 +1030,15 @@ static size_t opaque_end(const char *s, size_t n, size_t i) {
 /* Blanks code, maths and comments out of the prose, and keeps the comments. */
 static void blank_opaque(struct page *page) {
     char *s = page->prose;
-    size_t n = page->text->size;
+    size_t n = page->text->size, stop = 0;
     for (size_t i = 0; i < n; i++) {
-        size_t end = s[i] == '\\' ? i + 2 : strchr("`$<", s[i]) ? opaque_end(s, n, i) : i;
+        if (i >= stop)
+            stop = paragraph_end(s, n, i + 1);
+        size_t end = i;
+        if (s[i] == '\\')
+            end = i + 2;
+        else if (s[i] == '`' || s[i] == '$' || s[i] == '<')
+            end = opaque_end(s, n, i, stop);
         if (end <= i || end > n)
             continue;
         /* In code a comment is an example of one. In maths it would be printed, so we keep it to
@@ -1170,28 +1184,31 @@ static char *label_of(const char *s, size_t n) {
 
 static void find_links(struct page *page) {
     const char *s = page->prose;
-    size_t n = page->text->size, text = 0;
-    bool fresh = true; /* nothing but spaces and quote marks before us in this line */
+    size_t n = page->text->size, stop = 0, open[16],
+           depth = 0;  /* where the brackets that are open were opened */
+    bool fresh = true; /* only spaces and quote marks came before in this line */
     for (size_t i = 0; i < n; i++) {
-        if (s[i] == '[') {
-            size_t end = find_in(s, i, paragraph_end(s, n, i), "]");
-            if (fresh && end != SIZE_MAX && s[end + 1] == ':' &&
-                s[i + 1] != '^') { /* [label]: target */
-                page->label = grow(page->label, page->labels, sizeof *page->label);
-                page->label[page->labels++] = label_of(s + i + 1, end - i - 1);
-                add_target(page, end + 2);
-            }
-            text = i + 1;
-        } else if (s[i] == ']' && s[i + 1] == '(') {
-            add_target(page, i + 2);
-        } else if (s[i] == ']' && s[i + 1] == '[' && text) { /* [text][label] or [label][] */
-            size_t end = find_in(s, i + 2, paragraph_end(s, n, i), "]");
-            if (end == i + 2)
-                add_link(&page->use, &page->uses, i, label_of(s + text, i - text), i - text);
-            else if (end != SIZE_MAX)
+        if (i >= stop) {
+            stop = paragraph_end(s, n, i + 1);
+            depth = 0;
+        }
+        size_t end = s[i] == '[' || s[i + 1] == '[' ? find_in(s, i + 2, stop, "]") : SIZE_MAX;
+        if (s[i] == '[' && fresh && end != SIZE_MAX && s[end + 1] == ':' && s[i + 1] != '^') {
+            page->label = grow(page->label, page->labels, sizeof *page->label);
+            page->label[page->labels++] = label_of(s + i + 1, end - i - 1);
+            add_target(page, end + 2);
+        } else if (s[i] == '[') {
+            open[depth++ % 16] = i + 1;
+        } else if (s[i] == ']' && depth) {
+            size_t from = open[--depth % 16];
+            if (s[i + 1] == '(')
+                add_target(page, i + 2);
+            else if (s[i + 1] == '[' && end == i + 2) /* [label][] */
+                add_link(&page->use, &page->uses, i, label_of(s + from, i - from), i - from);
+            else if (s[i + 1] == '[' && end != SIZE_MAX) /* [text][label] */
                 add_link(&page->use, &page->uses, i, label_of(s + i + 2, end - i - 2), end - i - 2);
         } else if (s[i] == '<' && is_letter(s[i + 1])) {
-            size_t end = find_in(s, i, paragraph_end(s, n, i), ">");
+            end = find_in(s, i, stop, ">");
             if (end != SIZE_MAX)
                 find_attributes(page, i + 1, end);
         }
