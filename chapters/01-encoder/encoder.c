@@ -223,9 +223,16 @@ struct network {
     size_t tensors, parameters;
     real *value, *grad; /* (parameters) all weights and biases, and all their gradients */
     size_t units;       /* outputs of all layers, for one example */
-    real *activity,
-        *dlast; /* (4 * batch * units) every s, h, ds, dh; dlast = dh of the last layer */
+    real *activity;     /* (4 * batch * units) every s, h, ds and dh */
+    real *dlast;        /* dh of the last layer */
 };
+
+/* Cuts the next n numbers off a block. */
+real *take(real **block, size_t n) {
+    real *start = *block;
+    *block += n;
+    return start;
+}
 
 /* A stack of layers: size[0] inputs, then layer l with size[l+1] outputs and activation f[l].
    Everything is zero; network_free gives it back. */
@@ -242,28 +249,24 @@ struct network network_new(const size_t *size, const enum activation *f, size_t 
     real *value = net.value, *grad = net.grad;
     real *forward = net.activity, *backward = net.activity + 2 * batch * net.units;
     for (size_t l = 0; l < depth; l++) {
-        size_t in = size[l], out = size[l + 1], room = batch * out;
         struct layer *y = &net.layer[l];
-        *y = (struct layer){in,
-                            out,
-                            f[l],
-                            value,
-                            value + in * out,
-                            grad,
-                            grad + in * out,
-                            forward,
-                            forward + room,
-                            backward,
-                            backward + room};
-        net.tensor[net.tensors] = (struct tensor){"", in, out, y->W, y->dW};
-        snprintf(net.tensor[net.tensors++].name, sizeof net.tensor->name, "W%zu", l + 1);
-        net.tensor[net.tensors] = (struct tensor){"", 1, out, y->b, y->db};
-        snprintf(net.tensor[net.tensors++].name, sizeof net.tensor->name, "b%zu", l + 1);
-        value += in * out + out;
-        grad += in * out + out;
-        forward += 2 * room;
-        backward += 2 * room;
+        y->in = size[l];
+        y->out = size[l + 1];
+        y->f = f[l];
+        y->W = take(&value, y->in * y->out);
+        y->b = take(&value, y->out);
+        y->dW = take(&grad, y->in * y->out);
+        y->db = take(&grad, y->out);
+        y->s = take(&forward, batch * y->out);
+        y->h = take(&forward, batch * y->out);
+        y->ds = take(&backward, batch * y->out);
+        y->dh = take(&backward, batch * y->out);
         net.dlast = y->dh;
+        struct tensor *W = &net.tensor[net.tensors++], *b = &net.tensor[net.tensors++];
+        *W = (struct tensor){"", y->in, y->out, y->W, y->dW};
+        *b = (struct tensor){"", 1, y->out, y->b, y->db};
+        snprintf(W->name, sizeof W->name, "W%zu", l + 1);
+        snprintf(b->name, sizeof b->name, "b%zu", l + 1);
     }
     return net;
 }
@@ -293,8 +296,7 @@ const real *network_forward(struct network *net, const real *x, size_t B) {
 }
 
 /* The same layers, last to first. The caller has zeroed the network, run it forward on the same x,
-   and put the derivative of the loss with respect to the output into dlast. dx (B,in) may be NULL.
- */
+   and put dL/dh of the last layer into dlast. dx (B,in) may be NULL. */
 void network_backward(struct network *net, real *dx, const real *x, size_t B) {
     for (size_t l = net->depth; l-- > 0;) {
         struct layer *y = &net->layer[l];
