@@ -192,7 +192,8 @@ static void write_curves(FILE *images, FILE *points, uint32_t count, uint64_t se
     }
 }
 
-/* Makes a folder and those above it. Returns 0, or -1 with errno set. */
+/* Makes a folder and those above it. Returns 0, or -1 with errno set. (Should a file have that
+   name, opening something below it will tell.) */
 static int make_folders(char *path) {
     for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = 0;
@@ -201,13 +202,7 @@ static int make_folders(char *path) {
         if (failed)
             return -1;
     }
-    struct stat info;
-    if (mkdir(path, 0777) != 0 && errno != EEXIST)
-        return -1;
-    if (stat(path, &info) != 0)
-        return -1;
-    errno = ENOTDIR;
-    return S_ISDIR(info.st_mode) ? 0 : -1;
+    return mkdir(path, 0777) == 0 || errno == EEXIST ? 0 : -1;
 }
 
 static int complain(const char *path, int error) {

@@ -95,8 +95,8 @@ accept() {
     *.gz | *.part) unpack='gzip -dc' ;;
     *) unpack='cat' ;;
     esac
-    trouble=$({ $unpack <"$3" >"data/$1/$2.tmp"; } 2>&1)
-    if is_right "$1" "$2" <"data/$1/$2.tmp" && mv -f "data/$1/$2.tmp" "data/$1/$2"; then
+    if trouble=$({ $unpack <"$3" >"data/$1/$2.tmp"; } 2>&1) &&
+        is_right "$1" "$2" <"data/$1/$2.tmp" && mv -f "data/$1/$2.tmp" "data/$1/$2"; then
         rm -f "data/$1/$2.gz" "data/$1/$2.gz.part"
         return 0
     fi
