@@ -174,8 +174,8 @@ void dense_forward(real *s, const real *x, const real *W, const real *b, size_t 
 /* From ds (B,out), the derivatives of the loss with respect to the sums:
      dW (in,out) += sum over r of x_ri ds_rj
      db (out)    += sum over r of ds_rj
-     dx (B,in)   += sum over j of ds_rj W_ij      (dx may be NULL: the pixels are not going to
-   change) */
+     dx (B,in)   += sum over j of ds_rj W_ij
+   dx may be NULL: nobody wants to change the pixels. */
 void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x, const real *W,
                     size_t B, size_t in, size_t out) {
     PARALLEL
