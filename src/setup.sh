@@ -71,7 +71,6 @@ has_library() {
 # A gnuplot without pngcairo exists, and pictures are what we need it for.
 has_gnuplot() {
     have gnuplot || return 1
-    rm -f "$scratch/try.png"
     gnuplot -e "set terminal pngcairo; set output '$scratch/try.png'; plot x" >/dev/null 2>&1
     [ -s "$scratch/try.png" ]
 }

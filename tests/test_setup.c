@@ -55,6 +55,7 @@ static const char world[] =
     "echo \"apt-get $* ($DEBIAN_FRONTEND)\" >>\"$WORLD/log\"\n"
     "[ ! -e \"$WORLD/broken\" ] || { echo 'E: no network' >&2; exit 100; }\n"
     "[ \"$2\" != update ] || { : >\"$WORLD/lists\"; rm -f \"$WORLD/stale\"; exit 0; }\n"
+    "[ ! -e \"$WORLD/stuck\" ] || { echo 'E: disk full' >&2; exit 100; }\n"
     "[ ! -e \"$WORLD/stale\" ] || { echo 'E: 404' >&2; exit 100; }\n"
     "[ -e \"$WORLD/useless\" ] || exec \"$WORLD/shelf/install\" \"$@\"\n"
     "END\n"
@@ -143,6 +144,12 @@ static void test_package_lists(void **state) {
     assert_int_equal(r.status, 0);
     snprintf(expected, sizeof expected, "%sapt-get -q update (noninteractive)\n%s", install_all,
              install_all);
+    assert_string_equal(calls(), expected);
+
+    make_world();
+    r = setup(APT "rm lists; touch stuck", "");
+    assert_int_equal(r.status, 1);
+    snprintf(expected, sizeof expected, "apt-get -q update (noninteractive)\n%s", install_all);
     assert_string_equal(calls(), expected);
 }
 
