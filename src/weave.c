@@ -57,8 +57,7 @@ static size_t left_alone; /* numbers that --write found no result for */
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-/* Everything lives until the pass ends, so one list holds it all and nothing is freed on its own.
- */
+/* Everything lives until the pass ends: one list holds it all, and nothing is freed on its own. */
 struct chunk {
     struct chunk *next;
     max_align_t bytes[];
@@ -240,7 +239,9 @@ static struct text *load_text(const char *path) {
 }
 
 static void report_fault(const struct text *t) {
-    report(t->path, t->fault_line, "%s; nothing in this file was looked at", t->fault);
+    report(t->path, t->fault_line, "%s; %s", t->fault,
+           t->bytes ? "nothing else in it was looked at before that is mended"
+                    : "a readable file belongs here");
 }
 
 static struct span line_of(const struct text *t, size_t k) {
@@ -323,8 +324,7 @@ static int by_offset(const void *a, const void *b) {
     return (x->from > y->from) - (x->from < y->from);
 }
 
-/* Applies the edits. The file is replaced whole or not at all: we write a neighbour and rename it.
- */
+/* Applies the edits. A file is replaced whole or not at all: we write a neighbour and rename it. */
 static void save_edits(const struct text *t) {
     size_t n = edit_count, at = 0, grown = t->size + 1;
     for (size_t i = 0; i < n; i++)
@@ -441,8 +441,7 @@ static void end_block(struct program *p, bool open, size_t k) {
                b->name);
 }
 
-/* An exercise or a solution may use banners as it likes; there (`strict` false) only copies count.
- */
+/* An exercise or a solution may use banners as it likes; there (not `strict`) only copies count. */
 static struct program *load_program(const char *path, bool strict) {
     for (struct program *p = programs; p; p = p->next)
         if (strcmp(p->text->path, path) == 0)
@@ -1129,8 +1128,7 @@ static void find_headings(struct page *page) {
     }
 }
 
-/* A target in markdown starts at byte i: <in angles>, or up to a space or the closing parenthesis.
- */
+/* A target in markdown starts at byte i: <in angles>, or up to a space or the last parenthesis. */
 static void add_target(struct page *page, size_t i) {
     const char *s = page->prose;
     size_t n = page->text->size, from, depth = 0;
@@ -1716,8 +1714,7 @@ static void check_page(const char *path, const struct chapter *c) {
     edit_count = 0;
 }
 
-/* One pass over the tree: README.md, data/README.md where there is a data folder, and the chapters.
- */
+/* One pass over the tree: README.md, data/README.md where data/ exists, and the chapters. */
 static void walk(enum pass which) {
     pass = which;
     memset(&count, 0, sizeof count);

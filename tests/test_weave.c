@@ -143,8 +143,9 @@ static int fresh(void **state) {
          "# ./second --data data/mnist\nloss\t71.254\tnats\n");
     book("src/tool.h", "/* --- limit --- */\n#define LIMIT 3\n");
     book("figures/a plot.png", "png");
-    book("build/01-first/results.tsv", "loss\t98.44\tnats\nentries\t3136\t\nworst\t1.2e-"
-                                       "9\t\nslope\t-0.5\t\nbad\tnan\t\nbig\t1234567.8\t\n");
+    book("build/01-first/results.tsv",
+         "loss\t98.44\tnats\nentries\t3136\t\nworst\t1.2e-"
+         "9\t\nslope\t-0.5\t\nbad\tnan\t\nendless\tinf\t\nbig\t1234567.8\t\n");
     book("build/01-first/check.txt", "chapter 1\n   W1  8 x 784   2.0e-09   [7,0]   ok\n   b1  8\n"
                                      "every one of 6272 derivatives agrees\n");
     return 0;
@@ -316,6 +317,12 @@ static void test_banners(void **state) {
     change(c, "\n#ifndef", "\n/* --- open\n   */\n#ifndef");
     finds("--check", "chapters/01-first/first.c:15: broken banner");
     fresh(NULL);
+    change(c, "\n#ifndef", "\n/* --- two dashes -- */\n#ifndef");
+    finds("--check", "chapters/01-first/first.c:15: broken banner");
+    fresh(NULL);
+    change(c, "int twice", "\n\nint twice"); /* blank lines around a block do not belong to it */
+    agrees("--check", "5 listings");
+    fresh(NULL);
     change(c, "\n#ifndef", "\n/* --- sum (chapter one) --- */\n#ifndef");
     finds("--check", "chapters/01-first/first.c:15: broken banner");
     fresh(NULL);
@@ -380,6 +387,11 @@ static void test_unterminated_fence(void **state) {
     (void)state;
     change(ONE, "# and then\n```\n", "# and then\n");
     finds("--check", ONE ":21: not closed by line 25");
+    fresh(NULL); /* a quotation that ends takes its fence along, even when a closing mark follows it
+                  */
+    change(ONE, "> }\n> ```\n", "> }\n```\n");
+    finds("--check", ONE ":5: not closed by line 9", ONE ":10: not closed by line 11",
+          "chapters/01-first/first.c:4: never shown");
 }
 
 static void test_info_strings(void **state) {
@@ -454,6 +466,7 @@ static void test_values_of_numbers(void **state) {
         {"3,136", "3136", NULL},
         {"3,136", "3,137", ONE ":18: states 3,137 for entries"},
         {"=entries", "=bad", ONE ":18: has nan"},
+        {"3,136<!-- =entries -->", "3<!-- =endless 3% -->", ONE ":18: has inf"},
         {"=entries", "=nobody", ONE ":18: =nobody is not in "},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -471,6 +484,8 @@ static void test_values_of_numbers(void **state) {
     change(TWO, "mnist:", "fashion:");
     finds("--check", TWO ":21: recorded/fashion.tsv is missing");
     fresh(NULL);
+    change(ONE, "98.3<!-- =loss", "71.2<!-- =02-second/mnist:loss");
+    agrees("--check", "2 numbers agree");
     change(TWO, "98<", "97<");
     finds("--verify", TWO ":21: states 97 for 01-first/loss");
 }
@@ -599,6 +614,9 @@ static void test_links(void **state) {
         else
             agrees("--check", "links");
     }
+    fresh(NULL); /* a footnote is no link */
+    change("README.md", "[tool]: <src/tool.h>\n", "[tool]: <src/tool.h>\n\n[^1]: nowhere\n");
+    agrees("--check", " 9 links");
     fresh(NULL);
     book("data/README.md", "# Data\n\n[x](../src/tool.h) [y](tool.h)\n");
     finds("--check", "data/README.md:3: \"tool.h\" leads nowhere");
@@ -623,6 +641,7 @@ static void test_write_repairs(void **state) {
     change("chapters/02-second/second.c", "return a + b;", "return b + a;");
     change(ONE, "> int sum(int a, int b) {\n>\n", "> nothing like it\n");
     change(TWO, "return sum(a, sum(a, a));", "return a;");
+    change(ONE, "# First", "# First 7<!-- =loss 0% -->");
     change(ONE, "98.3<!--", "7.1<!--");
     change(ONE, "3,136<!-- =entries", "7<!-- =entries");
     change(ONE, "4e-9<!--", "4.1e\u221209<!--");
@@ -639,6 +658,7 @@ static void test_write_repairs(void **state) {
     assert_int_equal(count_lines(r.out), 4);
     holds("chapters/02-second/second.c", second_c);
     holds(ONE, "> ```c sum\n> int sum(int a, int b) {\n>\n>     return a + b;\n> }\n> ```\n");
+    holds(ONE, "# First 98<!-- =loss 0% -->\n");
     holds(ONE, "98.4<!-- =loss 3% -->");
     holds(ONE, "takes 3,136<!-- =entries -->");
     holds(ONE, "by 1.2e\u221209<!-- =worst x10 -->");
