@@ -178,8 +178,8 @@ void dense_forward(real *s, const real *x, const real *W, const real *b, size_t 
 /* From ds (B,out), the derivatives of the loss with respect to the sums:
      dW (in,out) += sum over r of x_ri ds_rj
      db (out)    += sum over r of ds_rj
-     dx (B,in)   += sum over j of ds_rj W_ij      (dx may be NULL: the pixels are not going to
-   change) */
+     dx (B,in)   += sum over j of ds_rj W_ij
+   dx may be NULL: nobody wants to change the pixels. */
 void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x, const real *W,
                     size_t B, size_t in, size_t out) {
     PARALLEL
@@ -921,18 +921,15 @@ double entropy(double *example, const real *x, size_t B, size_t n) {
 enum loss { BCE, SQUARED, ABSOLUTE, LOSSES };
 const char *loss_name[LOSSES] = {"bce", "squared", "absolute"};
 
-/* From logits to a loss, whichever it is. Leaves the reconstruction in xhat (B,n). */
+/* From logits to a loss, whichever it is. The cross-entropy does not need the reconstruction; the
+   other two leave it in xhat (B,n), because their way back begins there. */
 double loss_forward(enum loss kind, double *example, real *xhat, const real *logit, const real *x,
                     size_t B, size_t n) {
-    sigmoid_forward(xhat, logit, B, n);
-    switch (kind) {
-    case SQUARED:
-        return squared_error_forward(example, xhat, x, B, n);
-    case ABSOLUTE:
-        return absolute_error_forward(example, xhat, x, B, n);
-    default:
+    if (kind == BCE)
         return bce_on_logits_forward(example, logit, x, B, n);
-    }
+    sigmoid_forward(xhat, logit, B, n);
+    return kind == SQUARED ? squared_error_forward(example, xhat, x, B, n)
+                           : absolute_error_forward(example, xhat, x, B, n);
 }
 
 /* And back to the logits: dlogit (B,n) +=. The cross-entropy takes the short way. The other two go
@@ -960,8 +957,8 @@ double logit_slope(enum loss kind, double logit, double pixel) {
     return (double)dlogit;
 }
 
-/* A black pixel whose logit is at s, so that it shows nearly white. Plain gradient descent brings it
-   down to 0, medium gray. Returns how long that takes: the number of steps times the rate. */
+/* A black pixel whose logit is at s, so that it shows nearly white. Plain gradient descent brings
+   it down to 0, medium gray. Returns how long that takes: the number of steps times the rate. */
 double time_to_escape(enum loss kind, double s, double rate) {
     double time = 0;
     for (; s > 0; time += rate)
@@ -982,10 +979,9 @@ struct autoencoder {
 struct autoencoder autoencoder_new(enum loss kind, size_t inputs, size_t hidden, size_t batch) {
     const size_t size[] = {inputs, hidden, inputs};
     const enum activation f[] = {RELU, IDENTITY};
-    return (struct autoencoder){network_new(size, f, 2, batch), kind,
-                                allocate(batch * inputs, sizeof(real)),
-                                allocate(batch * inputs, sizeof(real)),
-                                allocate(batch, sizeof(double))};
+    return (struct autoencoder){
+        network_new(size, f, 2, batch), kind, allocate(batch * inputs, sizeof(real)),
+        allocate(batch * inputs, sizeof(real)), allocate(batch, sizeof(double))};
 }
 
 void autoencoder_free(struct autoencoder *a) {
@@ -1081,8 +1077,13 @@ void draw_losses(const struct settings *s) {
 }
 
 /* In double and in the stable form: what the others are measured against. */
-double exact_bce(double s, double x) {
-    return (s > 0 ? s : 0) - s * x + log1p(exp(-fabs(s)));
+double exact_bce(double logit, double x) {
+    return (logit > 0 ? logit : 0) - logit * x + log1p(exp(-fabs(logit)));
+}
+
+/* Some systems print a minus sign before nan, some do not. */
+double unsigned_nan(double value) {
+    return isnan(value) ? (double)NAN : value;
 }
 
 /* The four forms in float, for a black pixel: a table, a figure, and where each first breaks. */
@@ -1093,8 +1094,8 @@ void show_breakdown(const struct settings *s, struct results *results) {
     for (size_t k = 0; k < sizeof shown / sizeof *shown; k++) {
         real t = (real)shown[k];
         printf("  %6g %12.7g %15.7g %14.7g %13.7g %16.7g\n", shown[k], exact_bce(shown[k], 0),
-               (double)bce_by_probability(t, 0), (double)bce_by_exponential(t, 0),
-               (double)bce_of_logit(t, 0), (double)bce_slope_by_chain(t, 0));
+               unsigned_nan((double)bce_by_probability(t, 0)), (double)bce_by_exponential(t, 0),
+               (double)bce_of_logit(t, 0), unsigned_nan((double)bce_slope_by_chain(t, 0)));
     }
 
     /* Relative errors on a grid, for the figure; and the first s > 0 where the result is no number.
@@ -1152,8 +1153,9 @@ double time_by_calculus(enum loss kind, double s) {
 void show_escape(const struct settings *s, struct results *results) {
     struct output o = open_output(s->out, "escape.tsv");
     fprintf(o.file, "logit\tbce\tsquared\tabsolute\tbce_flow\tsquared_flow\tabsolute_flow\n");
-    printf("one black pixel that starts white: steps times rate until it is gray\n"
-           "  logit s    xhat shown        bce      squared     absolute   (squared by calculus)\n");
+    printf(
+        "one black pixel that starts white: steps times rate until it is gray\n"
+        "  logit s    xhat shown        bce      squared     absolute   (squared by calculus)\n");
     for (int k = 1; k <= 10; k++) {
         double time[LOSSES];
         fprintf(o.file, "%d", k);
@@ -1181,8 +1183,7 @@ struct score {
 
 /* The entropy of the pixels, and the best pictures that ignore their input: the mean and the median
    of the training images, pixel by pixel. */
-void show_floor(const struct images *train, const struct images *test, struct results *results,
-                struct score *mean_score) {
+void show_floor(const struct images *train, const struct images *test, struct results *results) {
     size_t *count = allocate((size_t)PIXELS * 256, sizeof *count); /* (784,256) */
     for (size_t k = 0; k < train->count * PIXELS; k++)
         count[k % PIXELS * 256 + train->pixel[k]]++;
@@ -1237,7 +1238,6 @@ void show_floor(const struct images *train, const struct images *test, struct re
     result(results, of_median.sq, "", "median_sq");
     result(results, of_median.absolute, "", "median_abs");
     result(results, (double)black_median, "pixels", "black_medians");
-    *mean_score = of_mean;
 }
 
 /* Every network starts here, from the same seed: the same weights for each loss. */
@@ -1448,12 +1448,12 @@ void train(const struct settings *s, struct race *race, const struct images *tra
    --bias, so that every picture comes out nearly white. Squared and absolute error get twice the
    rate: at xhat = 1/2 that makes their steps as long as those of the cross-entropy. */
 void stall(const struct settings *s, const struct images *train_set, const struct images *test,
-           const struct score *mean_picture, struct results *results) {
+           struct results *results) {
     enum { EVERY = 5 };
     struct race race = race_new(s, s->bias);
     size_t count = train_set->count, *order = allocate(count, sizeof *order), at = count, step = 0;
     size_t judged = test->count < 500 ? test->count : 500;
-    double share = choose_share(s->pixels), escaped[LOSSES] = {0};
+    double share = choose_share(s->pixels), escaped[LOSSES] = {0}, start[LOSSES] = {0};
     struct score score[LOSSES];
     struct progress bar = {0};
     struct random random;
@@ -1468,7 +1468,9 @@ void stall(const struct settings *s, const struct images *train_set, const struc
             hide_progress(&bar);
             for (size_t k = 0; k < race.n; k++) {
                 score[k] = judge(&race.runner[k], test, judged, race.x);
-                if (!escaped[k] && score[k].sq < mean_picture->sq)
+                if (step == 0)
+                    start[k] = score[k].sq;
+                if (!escaped[k] && score[k].sq < start[k] / 2)
                     escaped[k] = (double)step;
             }
             if (step % (s->steps < 10 ? 1 : s->steps / 10) == 0 || last)
@@ -1500,10 +1502,10 @@ void stall(const struct settings *s, const struct images *train_set, const struc
         show_progress(&bar, (double)step / (double)s->steps, "descending");
     }
     close_output(&o);
-    printf("  better than the mean picture (squared error %.1f) ", mean_picture->sq);
+    printf("  half of the squared error is gone: ");
     for (size_t k = 0; k < race.n; k++) {
         const char *name = loss_name[race.runner[k].kind];
-        printf("%s %s", k ? ";" : "", name);
+        printf("%s%s", k ? "; " : "", name);
         printf(escaped[k] ? " after %g steps" : " not yet", escaped[k]);
         if (escaped[k])
             result(results, escaped[k], "steps", "escaped_%s", name);
@@ -1513,6 +1515,13 @@ void stall(const struct settings *s, const struct images *train_set, const struc
     draw_reconstructions(s, &race, test, "stall.png");
     race_free(&race);
     free(order);
+}
+
+/* Removes what an earlier run left, so that an interrupted run does not show it as its own. */
+void forget(const char *dir, const char *name) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    remove(path);
 }
 
 int main(int argc, char **argv) {
@@ -1554,20 +1563,21 @@ int main(int argc, char **argv) {
     catch_interrupts();
     struct results results;
     open_results(&results);
-    struct score mean_picture;
     draw_losses(&s);
     show_breakdown(&s, &results);
     show_escape(&s, &results);
-    show_floor(&train_set, &test, &results, &mean_picture);
+    show_floor(&train_set, &test, &results);
     show_conventions(&s, &train_set, &results);
     struct race race = race_new(&s, 0);
+    forget(s.out, "stall.tsv");
+    forget(s.out, "stall.png");
     train(&s, &race, &train_set, &test, &results);
     if (!interrupted)
-        stall(&s, &train_set, &test, &mean_picture, &results);
+        stall(&s, &train_set, &test, &results);
     close_results(&results, s.out);
     race_free(&race);
     free_images(&train_set);
     free_images(&test);
-    return 0;
+    return interrupted ? 130 : 0; /* as the shell says it: ended by signal 2 */
 }
 #endif
