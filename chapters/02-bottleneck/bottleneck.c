@@ -1,9 +1,16 @@
 /* bottleneck.c: chapter 2 of "Autoencoders by Hand".
 
-   HEADER TO BE WRITTEN
+   Between the encoder and the decoder a picture of 784 pixels has to fit through d numbers. How
+   much is lost? Without activations the best answer is known: principal component analysis, PCA.
+   This program trains linear autoencoders by gradient descent and computes PCA directly, and
+   compares the two: their errors, and the angles between the planes they have found.
 
    Build it alone:  cc -O2 bottleneck.c -lpng -lz -lm
-*/
+   Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
+
+   Letters: n = 784 pixels, d units in the code, N images, B of them in a mini-batch, one a row; x
+   (B,n) pixels, z (B,d) code, xhat (B,n) reconstruction; C (n,n) covariance, Q (d,n) orthonormal
+   rows that span a plane. "Plane" means a flat surface of any dimension d. */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <limits.h>
@@ -667,6 +674,216 @@ void squared_error_backward(real *dxhat, const real *xhat, const real *x, size_t
         dxhat[i] += 2 * (xhat[i] - x[i]) / (real)B;
 }
 
+/* mean (n) and covariance C (n,n) of a set of images, n = 784 pixels each:
+     mean_i = 1/N sum of x_i,   C_ij = 1/N sum of (x_i - mean_i)(x_j - mean_j).
+   The second is also 1/N sum of x_i x_j, minus mean_i mean_j, and we use that form because four
+   fifths of a digit's pixels are black: a product with 0 can be left out. */
+void covariance(double *C, double *mean, const struct images *images) {
+    enum { n = PIXELS, ROOM = 128 };
+    double *x = allocate(ROOM * n, sizeof *x), N = (double)images->count;
+    memset(C, 0, sizeof(double) * n * n);
+    memset(mean, 0, sizeof(double) * n);
+    for (size_t first = 0; first < images->count; first += ROOM) {
+        size_t B = images->count - first < ROOM ? images->count - first : ROOM;
+        for (size_t k = 0; k < B * n; k++)
+            x[k] = images->pixel[first * n + k] / 255.0;
+        PARALLEL
+        for (size_t i = 0; i < n; i++)
+            for (size_t r = 0; r < B; r++) {
+                double xi = x[r * n + i];
+                mean[i] += xi;
+                if (xi > 0)
+                    for (size_t j = 0; j < n; j++)
+                        C[i * n + j] += xi * x[r * n + j];
+            }
+    }
+    for (size_t i = 0; i < n; i++)
+        mean[i] /= N;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            C[i * n + j] = C[i * n + j] / N - mean[i] * mean[j];
+    free(x);
+}
+
+/* --- orthonormal basis -------------------------------------------------------- */
+double dot(const double *a, const double *b, size_t n) {
+    double sum = 0;
+    LANES
+    for (size_t i = 0; i < n; i++)
+        sum += a[i] * b[i];
+    return sum;
+}
+
+/* Makes the rows of Q (d,n) perpendicular to each other and of length 1, without changing the plane
+   they span: Gram and Schmidt. From each row we take away its shadow on the rows before it; the
+   second round takes away what rounding left behind. A row that is all shadow becomes 0. */
+void orthonormalise(double *Q, size_t d, size_t n) {
+    for (size_t k = 0; k < d; k++) {
+        double *q = Q + k * n, before = sqrt(dot(q, q, n));
+        for (int round = 0; round < 2; round++)
+            for (size_t l = 0; l < k; l++) {
+                double shadow = dot(q, Q + l * n, n);
+                for (size_t i = 0; i < n; i++)
+                    q[i] -= shadow * Q[l * n + i];
+            }
+        double length = sqrt(dot(q, q, n));
+        for (size_t i = 0; i < n; i++)
+            q[i] = length > 1e-10 * before ? q[i] / length : 0;
+    }
+}
+
+/* --- jacobi ------------------------------------------------------------------- */
+/* Turns two rows of V (d,n) by an angle with the given cosine and sine. */
+void turn_rows(double *V, size_t p, size_t q, double cosine, double sine, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        double a = V[p * n + i], b = V[q * n + i];
+        V[p * n + i] = cosine * a - sine * b;
+        V[q * n + i] = sine * a + cosine * b;
+    }
+}
+
+/* All eigenvectors of a small symmetric H (d,d), by Jacobi (1846): turn two axes at a time by the
+   angle that makes their off-diagonal entry 0, until all are. H becomes diagonal, with the
+   eigenvalues on it in falling order; row k of V (d,d) becomes the k-th eigenvector. */
+void jacobi(double *V, double *H, size_t d) {
+    memset(V, 0, d * d * sizeof *V);
+    for (size_t k = 0; k < d; k++)
+        V[k * d + k] = 1;
+    for (int sweep = 0; sweep < 50; sweep++) {
+        double largest = 0, off = 0; /* on the diagonal, and beside it */
+        for (size_t p = 0; p < d; p++) {
+            largest = fmax(largest, fabs(H[p * d + p]));
+            for (size_t q = p + 1; q < d; q++)
+                off = fmax(off, fabs(H[p * d + q]));
+        }
+        if (off <= 1e-15 * largest)
+            break;
+        for (size_t p = 0; p < d; p++)
+            for (size_t q = p + 1; q < d; q++) {
+                if (fabs(H[p * d + q]) <= 1e-17 * largest)
+                    continue;
+                double angle = 0.5 * atan2(2 * H[p * d + q], H[q * d + q] - H[p * d + p]);
+                double cosine = cos(angle), sine = sin(angle);
+                turn_rows(H, p, q, cosine, sine, d); /* rows of H, and then its columns */
+                for (size_t i = 0; i < d; i++) {
+                    double a = H[i * d + p], b = H[i * d + q];
+                    H[i * d + p] = cosine * a - sine * b;
+                    H[i * d + q] = sine * a + cosine * b;
+                }
+                turn_rows(V, p, q, cosine, sine, d);
+            }
+    }
+    for (size_t k = 0; k < d; k++) /* sort: the largest that is left comes to place k */
+        for (size_t l = k + 1; l < d; l++)
+            if (H[l * d + l] > H[k * d + k]) {
+                double keep = H[k * d + k];
+                H[k * d + k] = H[l * d + l];
+                H[l * d + l] = keep;
+                turn_rows(V, k, l, 0, 1, d);
+            }
+}
+
+/* --- pca ---------------------------------------------------------------------- */
+/* The flat surface of d dimensions that fits a cloud of points best. */
+struct pca {
+    size_t n, d;      /* coordinates of a point (pixels), directions wanted */
+    double *mean;     /* (n) the middle of the cloud */
+    double *Q;        /* (d,n) the directions, of length 1 and perpendicular to each other */
+    double *variance; /* (d) the cloud's variance along each, falling */
+    double total;  /* its variance along all n, which is its mean squared distance from the mean */
+    size_t rounds; /* how many it took */
+    double residual; /* the largest |C q - variance q|, as a fraction of the largest variance */
+};
+
+/* Y (d,n) = V (d,m) times X (m,n) */
+void product(double *Y, const double *V, const double *X, size_t d, size_t m, size_t n) {
+    PARALLEL
+    for (size_t k = 0; k < d; k++) {
+        memset(Y + k * n, 0, n * sizeof *Y);
+        for (size_t l = 0; l < m; l++)
+            for (size_t i = 0; i < n; i++)
+                Y[k * n + i] += V[k * m + l] * X[l * n + i];
+    }
+}
+
+/* Y (d,m) = X (d,n) times the transpose of Z (m,n): all dot products of their rows */
+void dot_products(double *Y, const double *X, const double *Z, size_t d, size_t m, size_t n) {
+    PARALLEL
+    for (size_t l = 0; l < m; l++)
+        for (size_t k = 0; k < d; k++)
+            Y[k * m + l] = dot(X + k * n, Z + l * n, n);
+}
+
+/* The d leading eigenvectors of the covariance C (n,n), by orthogonal iteration: multiply a basis
+   by C, make it orthonormal again, repeat. Ten spare directions beyond the d wanted, and in each
+   round the exact solution of the small problem within the basis, save most of the rounds. The
+   mean (n) is only kept with the rest; pca_free gives its memory back, too. */
+struct pca pca_find(double *mean, const double *C, size_t n, size_t d, struct random *r) {
+    enum { SPARE = 10, ROUNDS = 1000 };
+    size_t m = d + SPARE < n ? d + SPARE : n;
+    struct pca p = {.n = n, .d = d, .mean = mean};
+    p.Q = allocate(m * n, sizeof(double));
+    p.variance = allocate(m, sizeof(double));
+    double *CQ = allocate(m * n, sizeof *CQ), *turned = allocate(m * n, sizeof *turned);
+    double *H = allocate(2 * m * m, sizeof *H), *V = H + m * m;
+    for (size_t i = 0; i < n; i++)
+        p.total += C[i * n + i];
+    for (size_t k = 0; k < m * n; k++)
+        p.Q[k] = random_uniform(r, -1, 1);
+    for (p.residual = 1; p.rounds < ROUNDS && p.residual > 1e-9; p.rounds++) {
+        orthonormalise(p.Q, m, n);
+        dot_products(CQ, p.Q, C, m, n, n); /* C is symmetric: its rows are its columns */
+        /* H = Q C Q': the Rayleigh quotients q.Cq on its diagonal, what mixes them beside it. */
+        dot_products(H, p.Q, CQ, m, m, n);
+        jacobi(V, H, m);
+        product(turned, V, p.Q, m, m, n);
+        memcpy(p.Q, turned, m * n * sizeof *turned);
+        product(turned, V, CQ, m, m, n);
+        p.residual = 0;
+        for (size_t k = 0; k < d; k++) {
+            p.variance[k] = H[k * m + k];
+            double miss = 0;
+            for (size_t i = 0; i < n; i++)
+                miss += pow(turned[k * n + i] - p.variance[k] * p.Q[k * n + i], 2);
+            p.residual = fmax(p.residual, sqrt(miss) / p.variance[0]);
+        }
+        if (p.residual > 1e-9)
+            memcpy(p.Q, turned, m * n * sizeof *turned);
+    }
+    free(CQ);
+    free(turned);
+    free(H);
+    return p;
+}
+
+void pca_free(struct pca *p) {
+    free(p->mean);
+    free(p->Q);
+    free(p->variance);
+}
+
+/* error (d+1): the mean squared error of the images when k = 0, 1, ... d directions are kept. Each
+   direction explains the square of the shadow that x - mean throws on it. */
+void pca_errors(double *error, const struct pca *p, const struct images *images) {
+    size_t n = p->n, d = p->d, N = images->count;
+    double *part = allocate(N * (d + 1), sizeof *part); /* of each image, to be summed in order */
+    PARALLEL
+    for (size_t r = 0; r < N; r++) {
+        double x[PIXELS];
+        for (size_t i = 0; i < n; i++)
+            x[i] = images->pixel[r * n + i] / 255.0 - p->mean[i];
+        part[r * (d + 1)] = dot(x, x, n);
+        for (size_t k = 0; k < d; k++)
+            part[r * (d + 1) + k + 1] = part[r * (d + 1) + k] - pow(dot(x, p->Q + k * n, n), 2);
+    }
+    for (size_t k = 0; k <= d; k++) {
+        error[k] = 0;
+        for (size_t r = 0; r < N; r++)
+            error[k] += part[r * (d + 1) + k] / (double)N;
+    }
+    free(part);
+}
+
 /* --- adam -------------------------------------------------------------------- */
 /* Adam (Kingma and Ba, 2015): each parameter has a step of its own, its mean gradient m over the
    root of its mean squared gradient v. Both means are running ones and start at zero, hence the
@@ -771,8 +988,646 @@ void hide_progress(struct progress *p) {
     p->drawn = 0;
 }
 
+/* --- linear autoencoder ------------------------------------------------------- */
+/* z = W_e x + b_e,  xhat = W_d z + b_d: the network of chapter 1 with two layers, 784-d-784, and no
+   activation. Weights uniform, the decoder a transposed copy of the encoder, biases zero. */
+struct network linear_autoencoder(size_t d, size_t batch, struct random *r) {
+    const size_t size[] = {PIXELS, d, PIXELS};
+    const enum activation f[] = {IDENTITY, IDENTITY};
+    struct network net = network_new(size, f, 2, batch);
+    /* A variance of 1/784 gives the d rows of W_e a length of about 1. */
+    layer_start(&net.layer[0], sqrt(3.0 / PIXELS), r);
+    for (size_t i = 0; i < PIXELS; i++)
+        for (size_t j = 0; j < d; j++)
+            net.layer[1].W[j * PIXELS + i] = net.layer[0].W[i * d + j];
+    return net;
+}
+
+/* --- training ----------------------------------------------------------------- */
+/* x (B,784) = the chosen images, each minus the mean (784) */
+void gather_centred(real *x, const struct images *images, const size_t *which, const double *mean,
+                    size_t B) {
+    gather(x, images, which, B);
+    for (size_t r = 0; r < B; r++)
+        for (size_t i = 0; i < PIXELS; i++)
+            x[r * PIXELS + i] -= (real)mean[i];
+}
+
+/* One mini-batch x (B,784): forward, error, backward, a step downhill. Returns the error before the
+   step. */
+double train_step(struct network *net, struct adam *adam, double *example, const real *x, size_t B,
+                  double rate) {
+    network_zero(net);
+    const real *xhat = network_forward(net, x, B);
+    double loss = squared_error_forward(example, xhat, x, B, PIXELS);
+    squared_error_backward(net->dlast, xhat, x, B, PIXELS);
+    network_backward(net, NULL, x, B);
+    adam_step(adam, net->value, net->grad, rate);
+    return loss;
+}
+
+/* --- principal angles --------------------------------------------------------- */
+/* angle (d), rising, in degrees, between two planes of d dimensions given by orthonormal rows P and
+   Q (d,n). The first is the smallest angle between a direction of one and a direction of the other;
+   the second the smallest among directions perpendicular to those; and so on. M = P Q' holds the
+   cosines between the rows; its singular values are the cosines of the angles, and their squares
+   are the eigenvalues of M M'. */
+void principal_angles(double *angle, const double *P, const double *Q, size_t d, size_t n) {
+    double *M = allocate(3 * d * d, sizeof *M), *H = M + d * d, *V = H + d * d;
+    dot_products(M, P, Q, d, d, n);
+    dot_products(H, M, M, d, d, d);
+    jacobi(V, H, d);
+    for (size_t k = 0; k < d; k++) {
+        double square = fmin(fmax(H[k * d + k], 0), 1);
+        angle[k] = atan2(sqrt(1 - square), sqrt(square)) * (180 / acos(-1.0));
+    }
+    free(M);
+}
+
+/* --- other codes -------------------------------------------------------------- */
+/* Two changes of the code that the decoder undoes. From them, one after another, every invertible
+   matrix A can be built: W_e becomes A W_e, and W_d becomes W_d A^-1. */
+
+/* z_j *= a. Row j of W_e and b_e grow by a, column j of W_d shrinks by it. */
+void stretch_code(struct network *net, size_t j, real a) {
+    struct layer *e = &net->layer[0], *d = &net->layer[1];
+    for (size_t i = 0; i < e->in; i++)
+        e->W[i * e->out + j] *= a;
+    e->b[j] *= a;
+    for (size_t i = 0; i < d->out; i++)
+        d->W[j * d->out + i] /= a;
+}
+
+/* z_j += a z_k, for another k. The decoder gets a z_k too much from unit j: its column k takes it
+   back. */
+void mix_code(struct network *net, size_t j, size_t k, real a) {
+    struct layer *e = &net->layer[0], *d = &net->layer[1];
+    for (size_t i = 0; i < e->in; i++)
+        e->W[i * e->out + j] += a * e->W[i * e->out + k];
+    e->b[j] += a * e->b[k];
+    for (size_t i = 0; i < d->out; i++)
+        d->W[k * d->out + i] -= a * d->W[j * d->out + i];
+}
+
+/* --- sliding bar -------------------------------------------------------------- */
+/* N pictures with one true coordinate: a bright bar, 3 pixels wide, whose middle slides from the
+   left to the right. A pixel that the bar covers in part is gray. */
+struct images sliding_bar(size_t N) {
+    struct images bar = {N, allocate(N, PIXELS), NULL};
+    for (size_t k = 0; k < N; k++) {
+        double middle = 2 + 24 * ((double)k + 0.5) / (double)N;
+        for (size_t i = 0; i < PIXELS; i++) {
+            double left = (double)(i % SIDE);
+            double covered = fmin(left + 1, middle + 1.5) - fmax(left, middle - 1.5);
+            bar.pixel[k * PIXELS + i] = (unsigned char)(255 * fmax(covered, 0) + 0.5);
+        }
+    }
+    return bar;
+}
+
 #ifndef WORKBOOK_TEST
-int main(void) {
+
+/* === the program ============================================================== */
+
+enum { SHOWN = 10, LISTED = 2000 };
+
+struct settings {
+    const char *data, *curves, *out;
+    struct sizes codes;
+    size_t images, epochs, batch, seed, threads;
+    double rate;
+};
+
+/* One set of images, its principal components, and the networks trained on it. */
+struct study {
+    const char *name; /* "digits" or "curves" */
+    struct images train, test;
+    struct pca pca;
+    double *train_error, *test_error; /* (pca.d + 1) what PCA leaves with 0, 1, ... directions */
+    struct network net[MAX_LAYERS + 1];
+    size_t nets; /* how many of the codes asked for are trained */
+};
+
+/* "pca", "digits" -> "pca-digits.tsv" */
+const char *file_name(const char *what, const char *set, const char *end) {
+    static char name[80];
+    snprintf(name, sizeof name, "%s-%s%s", what, set, end);
+    return name;
+}
+
+/* Finds the principal components of the training images and what they leave of both sets. */
+void study_pca(struct study *y, size_t directions, const struct settings *s,
+               struct results *results) {
+    double *C = allocate(PIXELS * PIXELS, sizeof *C), *mean = allocate(PIXELS, sizeof *mean);
+    struct random r;
+    random_seed(&r, s->seed);
+    double start = seconds();
+    covariance(C, mean, &y->train);
+    y->pca = pca_find(mean, C, PIXELS, directions, &r);
+    free(C);
+    y->train_error = allocate(directions + 1, sizeof(double));
+    y->test_error = allocate(directions + 1, sizeof(double));
+    pca_errors(y->train_error, &y->pca, &y->train);
+    pca_errors(y->test_error, &y->pca, &y->test);
+    double time = seconds() - start;
+    printf("%s: %zu images to learn from, %zu to test\n"
+           "  PCA: %zu directions after %zu rounds of orthogonal iteration, %.1f s\n"
+           "  the mean image alone leaves %.2f squared error per test image\n",
+           y->name, y->train.count, y->test.count, directions, y->pca.rounds, time,
+           y->test_error[0]);
+    result(results, (double)y->pca.rounds, "rounds", "%s_pca_rounds", y->name);
+    result(results, time, "s", "%s_pca_seconds", y->name);
+    struct output o = open_output(s->out, file_name("pca", y->name, ".tsv"));
+    fprintf(o.file, "d\ttrain\ttest\tleft\tvariance\n");
+    for (size_t k = 0; k < directions; k++) {
+        double left = 100 * y->test_error[k] / y->test_error[0];
+        fprintf(o.file, "%zu\t%g\t%g\t%g\t%g\n", k, y->train_error[k], y->test_error[k], left,
+                k ? y->pca.variance[k - 1] : y->pca.total);
+        result(results, y->train_error[k], "squared error", "%s_pca_train_%zu", y->name, k);
+        result(results, y->test_error[k], "squared error", "%s_pca_test_%zu", y->name, k);
+        result(results, left, "%", "%s_left_%zu", y->name, k);
+    }
+    close_output(&o);
+}
+
+/* The mean squared error of the network over a set. */
+double network_error(struct network *net, const struct images *images, const double *mean) {
+    size_t room = net->batch, N = images->count, *which = allocate(N, sizeof *which);
+    real *x = allocate(room * PIXELS, sizeof *x);
+    double *example = allocate(room, sizeof *example), sum = 0;
+    for (size_t k = 0; k < N; k++)
+        which[k] = k;
+    for (size_t first = 0; first < N; first += room) {
+        size_t B = N - first < room ? N - first : room;
+        gather_centred(x, images, which + first, mean, B);
+        const real *xhat = network_forward(net, x, B);
+        sum += squared_error_forward(example, xhat, x, B, PIXELS) * (double)B;
+    }
+    free(which);
+    free(x);
+    free(example);
+    return sum / (double)N;
+}
+
+/* Trains a network with a code of d. history (epochs) gets the mean error during each epoch. */
+struct network train(const struct study *y, const struct settings *s, size_t d, double *history) {
+    struct random r;
+    random_seed(&r, s->seed);
+    size_t N = y->train.count, B = s->batch < N ? s->batch : N, batches = N / B;
+    struct network net = linear_autoencoder(d, B, &r);
+    struct adam adam = adam_new(net.parameters);
+    size_t *order = allocate(N, sizeof *order), step = 0, steps = s->epochs * batches;
+    real *x = allocate(B * PIXELS, sizeof *x);
+    double *example = allocate(B, sizeof *example);
+    struct progress progress = {0};
+    char what[64];
+    snprintf(what, sizeof what, "%s, code of %zu", y->name, d);
+    for (size_t epoch = 0; epoch < s->epochs && !interrupted; epoch++) {
+        shuffle(order, N, &r);
+        for (size_t b = 0; b < batches && !interrupted; b++, step++) {
+            double done = (double)step / (double)steps;
+            gather_centred(x, &y->train, order + b * B, y->pca.mean, B);
+            double loss = train_step(&net, &adam, example, x, B, s->rate * (1 - done));
+            history[epoch] += loss / (double)batches;
+            show_progress(&progress, done, what);
+        }
+    }
+    hide_progress(&progress);
+    adam_free(&adam);
+    free(order);
+    free(x);
+    free(example);
+    return net;
+}
+
+/* Q (d,784) = an orthonormal basis of what the decoder can paint, around the mean. */
+void decoder_plane(double *Q, const struct network *net) {
+    const struct layer *decoder = &net->layer[1];
+    for (size_t k = 0; k < decoder->in * decoder->out; k++)
+        Q[k] = (double)decoder->W[k];
+    orthonormalise(Q, decoder->in, decoder->out);
+}
+
+/* Trains a network for each code and compares it with PCA, a line each. */
+void compare(struct study *y, const struct settings *s, struct results *results, double *worst) {
+    struct output o = open_output(s->out, file_name("learning", y->name, ".tsv"));
+    size_t most = y->pca.d;
+    double *history = allocate(s->epochs, sizeof *history);
+    double *Q = allocate(most * PIXELS, sizeof *Q),
+           *angle = allocate(most * s->codes.n, sizeof *angle);
+    fprintf(o.file, "epoch\td\terror\tpca\texcess\n");
+    printf("            training error              test error          angle between planes\n"
+           "  code    PCA  network  excess      PCA  network  excess    smallest   largest\n");
+    for (size_t c = 0; c < s->codes.n; c++) {
+        size_t d = s->codes.size[c];
+        double start = seconds();
+        memset(history, 0, s->epochs * sizeof *history);
+        struct network net = train(y, s, d, history);
+        double time = (seconds() - start) / (double)(s->epochs ? s->epochs : 1);
+        if (interrupted) {
+            network_free(&net);
+            printf("  interrupted in the training of code %zu: what is finished is kept\n", d);
+            break;
+        }
+        double pca[2] = {y->train_error[d], y->test_error[d]}, excess[2];
+        double own[2] = {network_error(&net, &y->train, y->pca.mean),
+                         network_error(&net, &y->test, y->pca.mean)};
+        for (int t = 0; t < 2; t++) {
+            const char *set = t ? "test" : "train";
+            excess[t] = 100 * (own[t] / pca[t] - 1);
+            *worst = fmax(*worst, fabs(excess[t]));
+            result(results, own[t], "squared error", "%s_net_%s_%zu", y->name, set, d);
+            result(results, excess[t], "%", "%s_excess_%s_%zu", y->name, set, d);
+        }
+        double *a = angle + c * most, gap = y->pca.variance[d - 1] / y->pca.variance[d];
+        decoder_plane(Q, &net);
+        principal_angles(a, Q, y->pca.Q, d, PIXELS);
+        printf("  %4zu %7.3f %7.3f %6.2f %%  %7.3f %7.3f %6.2f %%  %7.2f deg %6.2f deg\n", d,
+               pca[0], own[0], excess[0], pca[1], own[1], excess[1], a[0], a[d - 1]);
+        fflush(stdout);
+        result(results, a[0], "degrees", "%s_angle_smallest_%zu", y->name, d);
+        result(results, a[d - 1], "degrees", "%s_angle_%zu", y->name, d);
+        result(results, d > 1 ? a[d - 2] : a[0], "degrees", "%s_angle_second_%zu", y->name, d);
+        result(results, gap, "", "%s_gap_%zu", y->name, d);
+        result(results, time, "s", "%s_epoch_seconds_%zu", y->name, d);
+        for (size_t e = 0; e < s->epochs; e++)
+            fprintf(o.file, "%zu\t%zu\t%g\t%g\t%g\n", e + 1, d, history[e], pca[0],
+                    100 * (history[e] / pca[0] - 1));
+        fprintf(o.file, "\n\n"); /* gnuplot's mark for the next line to draw */
+        y->net[y->nets++] = net;
+    }
+    printf("\n");
+    close_output(&o);
+    o = open_output(s->out, file_name("angles", y->name, ".tsv"));
+    fprintf(o.file, "d\tk\tangle\n");
+    for (size_t c = 0; c < y->nets; c++)
+        for (size_t k = 0; k < s->codes.size[c]; k++)
+            fprintf(o.file, "%zu\t%zu\t%g\n", s->codes.size[c], k + 1, angle[c * most + k]);
+    close_output(&o);
+    free(history);
+    free(Q);
+    free(angle);
+}
+
+/* The trained network with a code of d; NULL where there is none. */
+struct network *find_network(struct study *y, size_t d) {
+    for (size_t c = 0; c < y->nets; c++)
+        if (y->net[c].layer[0].out == d)
+            return &y->net[c];
+    return NULL;
+}
+
+/* The images for the pictures: where there are labels the first of each digit, else the first. */
+void choose_shown(size_t *which, const struct images *images) {
+    for (size_t k = 0; k < SHOWN; k++) {
+        which[k] = k % images->count;
+        for (size_t i = 0; images->label && i < images->count; i++)
+            if (images->label[i] == k) {
+                which[k] = i;
+                break;
+            }
+    }
+}
+
+/* xhat (784) of PCA with d directions, minus the mean, for a centred x (784) */
+void pca_rebuild(real *xhat, const struct pca *p, const real *x, size_t d) {
+    memset(xhat, 0, p->n * sizeof *xhat);
+    for (size_t k = 0; k < d; k++) {
+        double z = 0;
+        for (size_t i = 0; i < p->n; i++)
+            z += p->Q[k * p->n + i] * (double)x[i];
+        for (size_t i = 0; i < p->n; i++)
+            xhat[i] += (real)(z * p->Q[k * p->n + i]);
+    }
+}
+
+/* Two sheets: ten images in the first row, and below what is left of them at each code, once by the
+   networks and once by PCA. */
+void draw_reconstructions(struct study *y, const struct settings *s) {
+    size_t which[SHOWN], row = SHOWN * PIXELS;
+    real *x = allocate(row, sizeof *x);
+    choose_shown(which, &y->test);
+    gather_centred(x, &y->test, which, y->pca.mean, SHOWN);
+    for (int by_pca = 0; by_pca < 2; by_pca++) {
+        real *sheet = allocate((y->nets + 1) * row, sizeof *sheet);
+        memcpy(sheet, x, row * sizeof *x);
+        for (size_t c = 0; c < y->nets; c++)
+            for (size_t k = 0; k < SHOWN; k++) {
+                real *to = sheet + (c + 1) * row + k * PIXELS;
+                if (by_pca)
+                    pca_rebuild(to, &y->pca, x + k * PIXELS, s->codes.size[c]);
+                else
+                    memcpy(to, network_forward(&y->net[c], x + k * PIXELS, 1), PIXELS * sizeof *to);
+            }
+        for (size_t k = 0; k < (y->nets + 1) * row; k++)
+            sheet[k] += (real)y->pca.mean[k % PIXELS];
+        write_sheet(s->out, file_name(y->name, by_pca ? "pca" : "network", ".png"), sheet,
+                    y->nets + 1, SHOWN, 2);
+        free(sheet);
+    }
+    free(x);
+}
+
+/* Copies d pictures with signs to a row of a sheet: 0 becomes gray, the largest black or white. */
+void draw_signed(real *to, const double *picture, size_t d) {
+    for (size_t k = 0; k < d; k++) {
+        double largest = 1e-30;
+        for (size_t i = 0; i < PIXELS; i++)
+            largest = fmax(largest, fabs(picture[k * PIXELS + i]));
+        for (size_t i = 0; i < PIXELS; i++)
+            to[k * PIXELS + i] = (real)(0.5 + 0.5 * picture[k * PIXELS + i] / largest);
+    }
+}
+
+void print_code(struct network *net, const real *x, const char *when) {
+    network_forward(net, x, 1);
+    printf("  code of the first test digit, %-7s", when);
+    for (size_t j = 0; j < net->layer[0].out && j < 10; j++)
+        printf("%8.2f", (double)net->layer[0].h[j]);
+    printf("\n");
+}
+
+/* Changes the code of a trained network again and again, undoing each change in the decoder, and
+   shows that the loss does not notice. */
+void show_other_codes(struct study *y, const struct settings *s, struct results *results) {
+    struct network *net = find_network(y, 6);
+    if (!net && y->nets)
+        net = &y->net[y->nets - 1];
+    if (!net)
+        return;
+    size_t d = net->layer[0].out, n = d * PIXELS, first = 0;
+    double *W = allocate(n, sizeof *W), *Q = allocate(n, sizeof *Q);
+    double *angle = allocate(d, sizeof *angle), match = 0, worst_match = 1;
+    real *sheet = allocate(3 * n, sizeof *sheet), x[PIXELS];
+    gather_centred(x, &y->test, &first, y->pca.mean, 1);
+    printf("the code is not unique: a network with %zu units\n", d);
+
+    /* Is what a unit paints a principal component? Compare each with the most similar one. */
+    for (size_t k = 0; k < n; k++)
+        W[k] = (double)net->layer[1].W[k];
+    draw_signed(sheet, y->pca.Q, d);
+    draw_signed(sheet + n, W, d);
+    printf("  cosine between what a unit paints and the nearest principal component:");
+    for (size_t j = 0; j < d; j++) {
+        double best = 0, length = sqrt(dot(W + j * PIXELS, W + j * PIXELS, PIXELS));
+        for (size_t k = 0; k < d; k++)
+            best = fmax(best, fabs(dot(W + j * PIXELS, y->pca.Q + k * PIXELS, PIXELS)) / length);
+        printf(" %.2f", best);
+        match = fmax(match, best);
+        worst_match = fmin(worst_match, best);
+    }
+    printf("\n");
+    result(results, match, "", "unit_match_best");
+    result(results, worst_match, "", "unit_match_worst");
+
+    double before = network_error(net, &y->test, y->pca.mean);
+    decoder_plane(Q, net);
+    principal_angles(angle, Q, y->pca.Q, d, PIXELS);
+    double angle_before = angle[d - 1];
+    print_code(net, x, "before");
+    struct random r;
+    random_seed(&r, s->seed);
+    for (size_t j = 0; j < d; j++) {
+        double a = random_uniform(&r, 0.5, 2);
+        stretch_code(net, j, (real)(random_uniform(&r, -1, 1) < 0 ? -a : a));
+        for (size_t k = 0; k < d; k++)
+            if (k != j)
+                mix_code(net, j, k, (real)random_uniform(&r, -0.5, 0.5));
+    }
+    print_code(net, x, "after");
+    double after = network_error(net, &y->test, y->pca.mean);
+    decoder_plane(Q, net);
+    principal_angles(angle, Q, y->pca.Q, d, PIXELS);
+    printf("  test error %.6f before, %.6f after: changed by %.0e of it\n"
+           "  largest angle to the plane of PCA %.3f degrees before, %.3f after\n\n",
+           before, after, fabs(after / before - 1), angle_before, angle[d - 1]);
+    result(results, fabs(after / before - 1), "", "mixing_changes_error");
+    for (size_t k = 0; k < n; k++)
+        W[k] = (double)net->layer[1].W[k];
+    draw_signed(sheet + 2 * n, W, d);
+    write_sheet(s->out, "components.png", sheet, 3, d, 3);
+    free(W);
+    free(Q);
+    free(angle);
+    free(sheet);
+}
+
+/* As many units as pixels: a code that copies. Its weights need no training. It rebuilds digits
+   without error, and everything else just as well; the trained bottleneck does not. */
+void show_copying(struct study *y, struct results *results) {
+    enum { FEW = 100 };
+    if (!y->nets)
+        return;
+    struct network *net = &y->net[y->nets - 1], copier;
+    size_t B = y->test.count < FEW ? y->test.count : FEW, d = net->layer[0].out;
+    struct random r;
+    random_seed(&r, 1);
+    copier = linear_autoencoder(PIXELS, B, &r);
+    memset(copier.value, 0, copier.parameters * sizeof *copier.value);
+    for (size_t i = 0; i < PIXELS; i++)
+        copier.layer[0].W[i * PIXELS + i] = copier.layer[1].W[i * PIXELS + i] = 1;
+    /* The same digits with their pixels in a random order: as bright, but no digits. */
+    struct images digits = {B, y->test.pixel, NULL}, noise = {B, allocate(B, PIXELS), NULL};
+    size_t order[PIXELS];
+    for (size_t k = 0; k < B; k++) {
+        shuffle(order, PIXELS, &r);
+        for (size_t i = 0; i < PIXELS; i++)
+            noise.pixel[k * PIXELS + i] = digits.pixel[k * PIXELS + order[i]];
+    }
+    double error[2][2];
+    for (int shuffled = 0; shuffled < 2; shuffled++) {
+        const struct images *images = shuffled ? &noise : &digits;
+        error[0][shuffled] = network_error(&copier, images, y->pca.mean);
+        error[1][shuffled] = network_error(net, images, y->pca.mean);
+    }
+    printf("a wide code may copy: squared error on %zu %s, and on their pixels in random order\n"
+           "  %4d units, weights that copy  %8.3f %8.3f\n"
+           "  %4zu units, trained            %8.3f %8.3f\n\n",
+           B, y->name, PIXELS, error[0][0], error[0][1], d, error[1][0], error[1][1]);
+    result(results, error[0][0], "squared error", "copy_digits");
+    result(results, error[0][1], "squared error", "copy_noise");
+    result(results, error[1][0], "squared error", "trained_digits");
+    result(results, error[1][1], "squared error", "trained_noise");
+    network_free(&copier);
+    free(noise.pixel);
+}
+
+/* The 2-d codes of the test digits, by PCA and by the network, for a figure. */
+void list_codes(struct study *y, const struct settings *s) {
+    struct network *net = find_network(y, 2);
+    if (!net || !y->test.label)
+        return;
+    double mean[10][4] = {{0}}, count[10] = {0};
+    struct output o = open_output(s->out, "codes.tsv");
+    fprintf(o.file, "label\tpca1\tpca2\tnet1\tnet2\n");
+    for (size_t k = 0; k < y->test.count && k < LISTED; k++) {
+        real x[PIXELS];
+        int label = y->test.label[k];
+        gather_centred(x, &y->test, &k, y->pca.mean, 1);
+        network_forward(net, x, 1);
+        double z[4] = {0, 0, (double)net->layer[0].h[0], (double)net->layer[0].h[1]};
+        for (size_t i = 0; i < PIXELS; i++) {
+            z[0] += y->pca.Q[i] * (double)x[i];
+            z[1] += y->pca.Q[PIXELS + i] * (double)x[i];
+        }
+        fprintf(o.file, "%d\t%g\t%g\t%g\t%g\n", label, z[0], z[1], z[2], z[3]);
+        count[label]++;
+        for (int i = 0; i < 4; i++)
+            mean[label][i] += (z[i] - mean[label][i]) / count[label]; /* a running mean */
+    }
+    close_output(&o);
+    o = open_output(s->out, "code-means.tsv");
+    fprintf(o.file, "label\tpca1\tpca2\tnet1\tnet2\n");
+    for (int c = 0; c < 10; c++)
+        if (count[c] > 0)
+            fprintf(o.file, "%d\t%g\t%g\t%g\t%g\n", c, mean[c][0], mean[c][1], mean[c][2],
+                    mean[c][3]);
+    close_output(&o);
+}
+
+/* From one image to another on the straight line between them, pixel by pixel. */
+void draw_blends(const struct study *y, const struct settings *s) {
+    enum { STEPS = 7, PAIRS = 2 };
+    size_t which[SHOWN];
+    choose_shown(which, &y->test);
+    real *x = allocate(SHOWN * PIXELS, sizeof *x);
+    real *sheet = allocate(PAIRS * STEPS * PIXELS, sizeof *sheet);
+    gather(x, &y->test, which, SHOWN);
+    for (size_t k = 0; k < PAIRS * STEPS * PIXELS; k++) {
+        size_t pair = k / PIXELS / STEPS, i = k % PIXELS;
+        real t = (real)(k / PIXELS % STEPS) / (STEPS - 1);
+        sheet[k] = (1 - t) * x[2 * pair * PIXELS + i] + t * x[(2 * pair + 1) * PIXELS + i];
+    }
+    write_sheet(s->out, file_name("blend", y->name, ".png"), sheet, PAIRS, STEPS, 2);
+    free(x);
+    free(sheet);
+}
+
+void free_study(struct study *y) {
+    for (size_t c = 0; c < y->nets; c++)
+        network_free(&y->net[c]);
+    free_images(&y->train);
+    free_images(&y->test);
+    pca_free(&y->pca);
+    free(y->train_error);
+    free(y->test_error);
+}
+
+/* What PCA makes of the sliding bar, and of the others beside it. */
+void compare_manifolds(const struct study *digits, const struct study *curves,
+                       const struct settings *s, struct results *results) {
+    struct study bar = {.name = "bar", .train = sliding_bar(1000), .test = sliding_bar(997)};
+    study_pca(&bar, 31, s, results);
+    const struct study *all[] = {digits, curves, &bar};
+    static const char *text[] = {"digits", "curves (6 numbers)", "sliding bar (1 number)"};
+    static const size_t d[] = {1, 2, 3, 6, 10, 18, 30};
+    printf("\nhow much PCA leaves of each, in percent of the error of the mean image (test)\n"
+           "  directions           ");
+    for (size_t k = 0; k < 7; k++)
+        printf("%8zu", d[k]);
+    printf("\n");
+    for (int a = 0; a < 3; a++) {
+        if (!all[a])
+            continue;
+        printf("  %-22s", text[a]);
+        for (size_t k = 0; k < 7; k++)
+            printf("%8.3g", 100 * all[a]->test_error[d[k]] / all[a]->test_error[0]);
+        printf("\n");
+    }
+    printf("\n");
+    real *sheet = allocate(8 * PIXELS, sizeof *sheet);
+    for (size_t k = 0; k < 8; k++)
+        brightness(sheet + k * PIXELS, bar.train.pixel + k * 999 / 7 * PIXELS, PIXELS);
+    write_sheet(s->out, "bar.png", sheet, 1, 8, 2);
+    free(sheet);
+    free_study(&bar);
+}
+
+/* Reads a set; of the training images the first so many. */
+struct study open_study(const char *name, const char *dir, size_t most) {
+    struct study y = {.name = name};
+    y.train = read_images(dir, "train");
+    y.test = read_images(dir, "t10k");
+    if (y.train.count > most)
+        y.train.count = most;
+    return y;
+}
+
+/* Is there a training set in dir? */
+int has_images(const char *dir) {
+    char path[PATH_MAX];
+    return find_file(path, sizeof path, dir, "train-images-idx3-ubyte");
+}
+
+int main(int argc, char **argv) {
+    struct settings s = {.data = "data/digits",
+                         .curves = "build/curves",
+                         .out = "build/" CHAPTER,
+                         .codes = {7, {1, 2, 3, 6, 10, 18, 30}},
+                         .images = 10000,
+                         .epochs = 10,
+                         .batch = 100,
+                         .rate = 0.005,
+                         .seed = 1};
+    const struct option table[] = {
+        {"--data", "folder of IDX files, gzipped or not", 's', &s.data, 0, 0},
+        {"--curves", "folder of curves, made by src/curves.c", 's', &s.curves, 0, 0},
+        {"--out", "folder for results and pictures", 's', &s.out, 0, 0},
+        {"--codes", "sizes of code to train", 'l', &s.codes, 1, 100},
+        {"--images", "training images of each set, at most", 'n', &s.images, 1, 1e6},
+        {"--epochs", "passes over the training images", 'n', &s.epochs, 0, 1e6},
+        {"--batch", "images in a mini-batch", 'n', &s.batch, 1, 60000},
+        {"--rate", "step size of Adam at the start; it falls to 0", 'x', &s.rate, 1e-9, 10},
+        {"--seed", "start of the random numbers", 'n', &s.seed, 0, 1e15},
+        {"--threads", "cores to use; 0: all", 'n', &s.threads, 0, 1024},
+        {0}};
+    parse_options(argc, argv, table,
+                  "linear autoencoders beside the plane that PCA finds directly");
+    use_threads(s.threads);
+    size_t directions = 30;
+    for (size_t c = 0; c < s.codes.n; c++)
+        directions = s.codes.size[c] > directions ? s.codes.size[c] : directions;
+    directions++; /* one more, to see how far the last that is used stands out */
+
+    struct study digits = open_study("digits", s.data, s.images), curves = {.name = "curves"};
+    int have_curves = has_images(s.curves);
+    if (have_curves)
+        curves = open_study("curves", s.curves, s.images);
+    else
+        printf("%s: %s: holds no curves; going on without them (src/curves.c makes them)\n\n",
+               PROGRAM, s.curves);
+    make_folder(s.out);
+    catch_interrupts();
+    struct results results;
+    open_results(&results);
+    double worst = 0;
+
+    study_pca(&digits, directions, &s, &results);
+    compare(&digits, &s, &results, &worst);
+    if (have_curves) {
+        study_pca(&curves, directions, &s, &results);
+        compare(&curves, &s, &results, &worst);
+    }
+    result(&results, worst, "%", "worst_excess");
+    if (digits.nets) {
+        size_t d = digits.net[digits.nets - 1].layer[0].out;
+        result(&results, network_error(&digits.net[digits.nets - 1], &digits.test, digits.pca.mean),
+               "squared error", "test_sq");
+        result(&results, (double)d, "units", "test_sq_code");
+    }
+    compare_manifolds(&digits, have_curves ? &curves : NULL, &s, &results);
+    draw_reconstructions(&digits, &s);
+    draw_blends(&digits, &s);
+    list_codes(&digits, &s);
+    if (have_curves) {
+        draw_reconstructions(&curves, &s);
+        draw_blends(&curves, &s);
+    }
+    show_copying(&digits, &results);
+    show_other_codes(&digits, &s, &results); /* last: it changes a network */
+    close_results(&results, s.out);
+    free_study(&digits);
+    free_study(&curves);
     return 0;
 }
 #endif
