@@ -176,8 +176,8 @@ void dense_forward(real *s, const real *x, const real *W, const real *b, size_t 
 /* From ds (B,out), the derivatives of the loss with respect to the sums:
      dW (in,out) += sum over r of x_ri ds_rj
      db (out)    += sum over r of ds_rj
-     dx (B,in)   += sum over j of ds_rj W_ij      (dx may be NULL: the pixels are not going to
-   change) */
+     dx (B,in)   += sum over j of ds_rj W_ij
+   dx may be NULL: nobody wants to change the pixels. */
 void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x, const real *W,
                     size_t B, size_t in, size_t out) {
     PARALLEL
@@ -225,9 +225,16 @@ struct network {
     size_t tensors, parameters;
     real *value, *grad; /* (parameters) all weights and biases, and all their gradients */
     size_t units;       /* outputs of all layers, for one example */
-    real *activity,
-        *dlast; /* (4 * batch * units) every s, h, ds, dh; dlast = dh of the last layer */
+    real *activity;     /* (4 * batch * units) every s, h, ds and dh */
+    real *dlast;        /* dh of the last layer */
 };
+
+/* Cuts the next n numbers off a block. */
+real *take(real **block, size_t n) {
+    real *start = *block;
+    *block += n;
+    return start;
+}
 
 /* A stack of layers: size[0] inputs, then layer l with size[l+1] outputs and activation f[l].
    Everything is zero; network_free gives it back. */
@@ -244,28 +251,24 @@ struct network network_new(const size_t *size, const enum activation *f, size_t 
     real *value = net.value, *grad = net.grad;
     real *forward = net.activity, *backward = net.activity + 2 * batch * net.units;
     for (size_t l = 0; l < depth; l++) {
-        size_t in = size[l], out = size[l + 1], room = batch * out;
         struct layer *y = &net.layer[l];
-        *y = (struct layer){in,
-                            out,
-                            f[l],
-                            value,
-                            value + in * out,
-                            grad,
-                            grad + in * out,
-                            forward,
-                            forward + room,
-                            backward,
-                            backward + room};
-        net.tensor[net.tensors] = (struct tensor){"", in, out, y->W, y->dW};
-        snprintf(net.tensor[net.tensors++].name, sizeof net.tensor->name, "W%zu", l + 1);
-        net.tensor[net.tensors] = (struct tensor){"", 1, out, y->b, y->db};
-        snprintf(net.tensor[net.tensors++].name, sizeof net.tensor->name, "b%zu", l + 1);
-        value += in * out + out;
-        grad += in * out + out;
-        forward += 2 * room;
-        backward += 2 * room;
+        y->in = size[l];
+        y->out = size[l + 1];
+        y->f = f[l];
+        y->W = take(&value, y->in * y->out);
+        y->b = take(&value, y->out);
+        y->dW = take(&grad, y->in * y->out);
+        y->db = take(&grad, y->out);
+        y->s = take(&forward, batch * y->out);
+        y->h = take(&forward, batch * y->out);
+        y->ds = take(&backward, batch * y->out);
+        y->dh = take(&backward, batch * y->out);
         net.dlast = y->dh;
+        struct tensor *W = &net.tensor[net.tensors++], *b = &net.tensor[net.tensors++];
+        *W = (struct tensor){"", y->in, y->out, y->W, y->dW};
+        *b = (struct tensor){"", 1, y->out, y->b, y->db};
+        snprintf(W->name, sizeof W->name, "W%zu", l + 1);
+        snprintf(b->name, sizeof b->name, "b%zu", l + 1);
     }
     return net;
 }
@@ -295,8 +298,7 @@ const real *network_forward(struct network *net, const real *x, size_t B) {
 }
 
 /* The same layers, last to first. The caller has zeroed the network, run it forward on the same x,
-   and put the derivative of the loss with respect to the output into dlast. dx (B,in) may be NULL.
- */
+   and put dL/dh of the last layer into dlast. dx (B,in) may be NULL. */
 void network_backward(struct network *net, real *dx, const real *x, size_t B) {
     for (size_t l = net->depth; l-- > 0;) {
         struct layer *y = &net->layer[l];
@@ -458,14 +460,15 @@ void make_folder(const char *dir) {
         }
 }
 
+/* Opens DIR/NAME for writing, or NAME as it is where dir is NULL. */
 struct output open_output(const char *dir, const char *name) {
     struct output o;
-    snprintf(o.path, sizeof o.path, "%s/%s", dir, name);
+    snprintf(o.path, sizeof o.path, "%s%s%s", dir ? dir : "", dir ? "/" : "", name);
     snprintf(unfinished, sizeof unfinished, "%s.tmp", o.path);
     o.file = fopen(unfinished, "wb");
     if (!o.file) {
         unfinished[0] = 0;
-        die("%s: %s; name another folder with --out", o.path, strerror(errno));
+        die("%s: cannot be written: %s", o.path, strerror(errno));
     }
     return o;
 }
@@ -674,6 +677,7 @@ void squared_error_backward(real *dxhat, const real *xhat, const real *x, size_t
         dxhat[i] += 2 * (xhat[i] - x[i]) / (real)B;
 }
 
+/* --- covariance --------------------------------------------------------------- */
 /* mean (n) and covariance C (n,n) of a set of images, n = 784 pixels each:
      mean_i = 1/N sum of x_i,   C_ij = 1/N sum of (x_i - mean_i)(x_j - mean_j).
    The second is also 1/N sum of x_i x_j, minus mean_i mean_j, and we use that form because four
@@ -1531,7 +1535,7 @@ void compare_manifolds(const struct study *digits, const struct study *curves,
             continue;
         printf("  %-22s", text[a]);
         for (size_t k = 0; k < 7; k++)
-            printf("%8.3g", 100 * all[a]->test_error[d[k]] / all[a]->test_error[0]);
+            printf("%8.2f", 100 * all[a]->test_error[d[k]] / all[a]->test_error[0]);
         printf("\n");
     }
     printf("\n");
@@ -1551,6 +1555,18 @@ struct study open_study(const char *name, const char *dir, size_t most) {
     if (y.train.count > most)
         y.train.count = most;
     return y;
+}
+
+/* Removes what an earlier run with curves has left: a run without must not show it as its own. */
+void remove_stale(const char *dir) {
+    static const char *name[] = {"pca-curves.tsv", "learning-curves.tsv", "angles-curves.tsv",
+                                 "codes.tsv",      "code-means.tsv",      "curves-network.png",
+                                 "curves-pca.png", "blend-curves.png",    "components.png"};
+    char path[PATH_MAX];
+    for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, name[i]);
+        remove(path);
+    }
 }
 
 /* Is there a training set in dir? */
@@ -1597,6 +1613,7 @@ int main(int argc, char **argv) {
         printf("%s: %s: holds no curves; going on without them (src/curves.c makes them)\n\n",
                PROGRAM, s.curves);
     make_folder(s.out);
+    remove_stale(s.out);
     catch_interrupts();
     struct results results;
     open_results(&results);
@@ -1604,6 +1621,7 @@ int main(int argc, char **argv) {
 
     study_pca(&digits, directions, &s, &results);
     compare(&digits, &s, &results, &worst);
+    have_curves = have_curves && !interrupted;
     if (have_curves) {
         study_pca(&curves, directions, &s, &results);
         compare(&curves, &s, &results, &worst);
@@ -1628,6 +1646,6 @@ int main(int argc, char **argv) {
     close_results(&results, s.out);
     free_study(&digits);
     free_study(&curves);
-    return 0;
+    return interrupted ? 130 : 0; /* as the shell says it: ended by signal 2 */
 }
 #endif
