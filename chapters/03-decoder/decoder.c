@@ -680,6 +680,37 @@ void squared_error_backward(real *dxhat, const real *xhat, const real *x, size_t
         dxhat[i] += 2 * (xhat[i] - x[i]) / (real)B;
 }
 
+/* mean (n) and covariance C (n,n) of a set of images, n = 784 pixels each:
+     mean_i = 1/N sum of x_i,   C_ij = 1/N sum of (x_i - mean_i)(x_j - mean_j).
+   The second is also 1/N sum of x_i x_j, minus mean_i mean_j, and we use that form because four
+   fifths of a digit's pixels are black: a product with 0 can be left out. */
+void covariance(double *C, double *mean, const struct images *images) {
+    enum { n = PIXELS, ROOM = 128 };
+    double *x = allocate(ROOM * n, sizeof *x), N = (double)images->count;
+    memset(C, 0, sizeof(double) * n * n);
+    memset(mean, 0, sizeof(double) * n);
+    for (size_t first = 0; first < images->count; first += ROOM) {
+        size_t B = images->count - first < ROOM ? images->count - first : ROOM;
+        for (size_t k = 0; k < B * n; k++)
+            x[k] = images->pixel[first * n + k] / 255.0;
+        PARALLEL
+        for (size_t i = 0; i < n; i++)
+            for (size_t r = 0; r < B; r++) {
+                double xi = x[r * n + i];
+                mean[i] += xi;
+                if (xi > 0)
+                    for (size_t j = 0; j < n; j++)
+                        C[i * n + j] += xi * x[r * n + j];
+            }
+    }
+    for (size_t i = 0; i < n; i++)
+        mean[i] /= N;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            C[i * n + j] = C[i * n + j] / N - mean[i] * mean[j];
+    free(x);
+}
+
 /* --- adam (chapter 2) ------------------------------------------------------ */
 /* Adam (Kingma and Ba, 2015): each parameter has a step of its own, its mean gradient m over the
    root of its mean squared gradient v. Both means are running ones and start at zero, hence the
@@ -1127,8 +1158,7 @@ void train(const struct settings *s, struct network *net, const struct curves *k
     real *x = allocate(B * PIXELS, sizeof *x), *z = allocate(B * KNOBS, sizeof *z);
     double *example = allocate(B, sizeof *example);
     double *error = allocate(unknown->count, sizeof *error);
-    struct output o = open_output(s->out, "learning.tsv");
-    fprintf(o.file, "epoch\ttrain\ttest\n");
+    double *history = allocate(2 * s->epochs, sizeof *history); /* (epochs,2) training, test */
     printf("squared error of a picture, summed over its 784 pixels\n"
            "  epoch  training     test  seconds\n");
     struct progress bar = {0};
@@ -1161,10 +1191,16 @@ void train(const struct settings *s, struct network *net, const struct curves *k
         printf("  %5zu  %8.3f %8.3f %8.2f%s\n", epoch + 1, loss, test, seconds() - began,
                interrupted ? "  interrupted" : "");
         fflush(stdout);
-        fprintf(o.file, "%zu\t%g\t%g\n", epoch + 1, loss, test);
+        history[2 * epoch] = loss;
+        history[2 * epoch + 1] = test;
     }
     printf("\n");
+    struct output o = open_output(s->out, "learning.tsv");
+    fprintf(o.file, "epoch\ttrain\ttest\n");
+    for (size_t e = 0; e < epoch; e++)
+        fprintf(o.file, "%zu\t%g\t%g\n", e + 1, history[2 * e], history[2 * e + 1]);
     close_output(&o);
+    free(history);
     result(results, (double)epoch, "epochs", "epochs");
     result(results, loss, "", "train_sq");
     result(results, test, "", "test_sq");
@@ -1590,6 +1626,6 @@ int main(int argc, char **argv) {
     network_free(&net);
     free_curves(&known);
     free_curves(&unknown);
-    return 0;
+    return interrupted ? 130 : 0; /* as the shell says it: ended by signal 2 */
 }
 #endif

@@ -229,6 +229,7 @@ int check_tied(enum activation f, double near_corner) {
     struct random r;
     random_seed(&r, 11);
     fill(k.t.value, k.t.parameters, &r);
+    fill_picture(k.t.b, D, &r); /* positive: few units are off for every example */
     fill_picture(k.x, B * N, &r);
     fill_picture(k.target, B * N, &r);
     knot_loss(&k, example);
