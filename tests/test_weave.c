@@ -387,6 +387,9 @@ static void test_unterminated_fence(void **state) {
     (void)state;
     change(ONE, "# and then\n```\n", "# and then\n");
     finds("--check", ONE ":21: not closed by line 25");
+    fresh(NULL);
+    change(ONE, "> }\n> ```\n", "> }\nplain\n");
+    finds("--check", ONE ":5: not closed by line 9", "chapters/01-first/first.c:4: never shown");
     fresh(NULL); /* a quotation that ends takes its fence along, even when a closing mark follows it
                   */
     change(ONE, "> }\n> ```\n", "> }\n```\n");
