@@ -1017,15 +1017,27 @@ void gather_centred(real *x, const struct images *images, const size_t *which, c
             x[r * PIXELS + i] -= (real)mean[i];
 }
 
-/* One mini-batch x (B,784): forward, error, backward, a step downhill. Returns the error before the
-   step. */
+/* The network rebuilds x (B,in), as wide as its output: writes each image's error to example (B)
+   and returns the mean. */
+double rebuild_forward(double *example, struct network *net, const real *x, size_t B) {
+    const real *xhat = network_forward(net, x, B);
+    return squared_error_forward(example, xhat, x, B, net->layer[0].in);
+}
+
+/* After rebuild_forward: all gradients of that mean. dx (B,in) may be NULL; it gets what x does as
+   the input, not what it does as the target. */
+void rebuild_backward(struct network *net, real *dx, const real *x, size_t B) {
+    const real *xhat = net->layer[net->depth - 1].h;
+    network_zero(net);
+    squared_error_backward(net->dlast, xhat, x, B, net->layer[0].in);
+    network_backward(net, dx, x, B);
+}
+
+/* One mini-batch: forward, backward, a step downhill. Returns the error before the step. */
 double train_step(struct network *net, struct adam *adam, double *example, const real *x, size_t B,
                   double rate) {
-    network_zero(net);
-    const real *xhat = network_forward(net, x, B);
-    double loss = squared_error_forward(example, xhat, x, B, PIXELS);
-    squared_error_backward(net->dlast, xhat, x, B, PIXELS);
-    network_backward(net, NULL, x, B);
+    double loss = rebuild_forward(example, net, x, B);
+    rebuild_backward(net, NULL, x, B);
     adam_step(adam, net->value, net->grad, rate);
     return loss;
 }
@@ -1164,8 +1176,7 @@ double network_error(struct network *net, const struct images *images, const dou
     for (size_t first = 0; first < N; first += room) {
         size_t B = N - first < room ? N - first : room;
         gather_centred(x, images, which + first, mean, B);
-        const real *xhat = network_forward(net, x, B);
-        sum += squared_error_forward(example, xhat, x, B, PIXELS) * (double)B;
+        sum += rebuild_forward(example, net, x, B) * (double)B;
     }
     free(which);
     free(x);
