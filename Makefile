@@ -28,8 +28,9 @@ ifdef SAN
 SPEED := -O1 -g -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 TEST_SPEED := $(SPEED)
 else
-# Contracting a*b+c to one instruction is allowed; nothing else that bends the rules of arithmetic is.
-SPEED := -O3 -g $(call accepts,-march=native) -ffp-contract=fast $(OPENMP)
+# Contracting a*b+c to one instruction is allowed, and sqrt need not set errno; nothing else that bends the rules of
+# arithmetic is.
+SPEED := -O3 -g $(call accepts,-march=native) -ffp-contract=fast -fno-math-errno $(OPENMP)
 TEST_SPEED := -O1 -g
 endif
 COMMON := -std=c11 $(WARNINGS) -MMD -MP $(INCLUDES)

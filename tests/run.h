@@ -45,7 +45,7 @@ static const char *scratch(void) {
 /* Removes the folder of scratch(). Call it as the group's teardown. */
 static int remove_scratch(void **state) {
     (void)state;
-    char command[128];
+    char command[256];
     snprintf(command, sizeof command, "chmod -R u+w '%s' 2>/dev/null; rm -rf '%s'", scratch(),
              scratch());
     return system(command) == 0 ? 0 : -1;
