@@ -1197,11 +1197,13 @@ struct losses {
 };
 
 /* Both losses of some rows of logits s (batch,784) against x (batch,784), into example (batch).
-   Where ds is not NULL, it gets the gradient of the mean over the B rows of the batch of the chosen
-   one: BCE      ds += (xhat - x) / B SQUARED  ds += 2 (xhat - x) xhat (1 - xhat) / B The
-   cross-entropy of a pixel is max(s,0) - s x + log(1 + e^-|s|). Instead of 784 logarithms we take
-   sixteen: a sum of logarithms is the logarithm of the product, and 49 factors between 1 and 2 stay
-   below 2^49. */
+   Where ds is not NULL, it gets the gradient of the chosen one's mean over the B rows of the batch:
+     BCE      ds += (xhat - x) / B
+     SQUARED  ds += 2 (xhat - x) xhat (1 - xhat) / B
+
+   The cross-entropy of a pixel is max(s,0) - s x + log(1 + e^-|s|). Instead of 784 logarithms we
+   take sixteen: a sum of logarithms is the logarithm of the product, and 49 factors between 1 and 2
+   stay below 2^49. */
 void losses_of_images(struct losses *example, real *ds, const real *s, const real *x, size_t B,
                       enum loss kind, size_t first, size_t rows) {
     enum { LANE = 16, ROUNDS = PIXELS / LANE };
@@ -1659,8 +1661,7 @@ double nearest_neighbour_accuracy(const real *a, const unsigned char *label_a, s
 
 #ifndef WORKBOOK_TEST
 
-/* === the program
- * ==================================================================================== */
+/* === the program ============================================================= */
 
 struct settings {
     const char *data, *out, *activation, *loss, *schedule, *save, *load, *image;
@@ -1714,7 +1715,6 @@ void print_network(const struct network *net) {
    seconds, without the measuring on test images that stands between. */
 double train(struct trainer *t, const struct settings *s, const struct images *train_set,
              size_t count, const struct images *test_set, size_t tests, struct random *r) {
-    struct network *net = t->net;
     size_t *order = allocate(count, sizeof *order), steps = (count + s->batch - 1) / s->batch;
     double *took = allocate(s->epochs, sizeof *took);
     struct progress bar = {0};
@@ -1738,14 +1738,16 @@ double train(struct trainer *t, const struct settings *s, const struct images *t
             if (k % 8 == 0)
                 show_progress(&bar, done, "training");
         }
-        took[epoch++] = seconds() - start;
+        took[epoch] = seconds() - start;
         hide_progress(&bar);
-        if (!isfinite(sum.bce))
-            die("the loss is no longer a number in epoch %zu: the steps are too large; try a "
-                "smaller --rate "
-                "than %g",
-                epoch, s->rate);
+        if (seen == 0) /* Ctrl-C between two epochs */
+            break;
+        epoch++;
         struct losses test = evaluate(t, test_set, tests, NULL, NULL);
+        if (!isfinite(sum.bce) || !isfinite(test.bce))
+            die("the loss is no longer a number in epoch %zu: the steps are too large; try a "
+                "smaller --rate than %g",
+                epoch, s->rate);
         printf("  %5zu %12.2f %7.2f %22.2f %7.2f %9.2f%s\n", epoch, sum.bce / (double)seen,
                test.bce, sum.squared / (double)seen, test.squared, took[epoch - 1],
                interrupted ? "  (stopped)" : "");
@@ -1756,7 +1758,6 @@ double train(struct trainer *t, const struct settings *s, const struct images *t
     double middle = median(took, epoch);
     free(order);
     free(took);
-    (void)net;
     return middle;
 }
 
@@ -1989,6 +1990,7 @@ int main(int argc, char **argv) {
 
     struct images train_set = read_images(s.data, "train"), test_set = read_images(s.data, "t10k");
     size_t count = least(train_set.count, s.images), tests = least(test_set.count, s.tests);
+    s.batch = least(s.batch, count);
     make_folder(s.out);
     catch_interrupts();
     struct network net = network_new(s.layers.size, s.layers.n, f, s.batch);
