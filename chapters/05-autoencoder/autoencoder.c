@@ -1308,7 +1308,7 @@ void expect(struct reader *r, char c) {
 void read_string(struct reader *r, char *text, size_t size) {
     size_t n = 0;
     for (expect(r, '"'); r->at < r->end && *r->at != '"'; r->at++) {
-        if (n + 1 == size || *r->at == '\\')
+        if (n + 1 == size || *r->at == '\\' || (unsigned char)*r->at < ' ')
             not_weights(r, "its header holds a name that is too long or has escapes");
         text[n++] = *r->at;
     }
@@ -1336,8 +1336,8 @@ size_t read_list(struct reader *r, uint64_t *list, size_t most) {
     return n;
 }
 
-/* The whole file in memory; the caller frees it. */
-unsigned char *read_file(const char *path, size_t *size) {
+/* The whole file in memory, unless it is larger than `most` bytes; the caller frees it. */
+unsigned char *read_file(const char *path, size_t *size, size_t most) {
     FILE *f = fopen(path, "rb");
     if (!f)
         die("%s: %s", path, strerror(errno));
@@ -1348,6 +1348,8 @@ unsigned char *read_file(const char *path, size_t *size) {
             die("%s: not enough memory to read it", path);
         size_t n = fread(bytes + *size, 1, room - *size, f);
         *size += n;
+        if (*size > most)
+            die("%s: is too large to hold the weights of this network", path);
         if (n == 0)
             break;
     }
@@ -1357,10 +1359,15 @@ unsigned char *read_file(const char *path, size_t *size) {
     return bytes;
 }
 
+/* Where the bytes of a tensor lie among the data; end is 0 as long as it was not found. */
+struct place {
+    uint64_t start, end;
+};
+
 /* Checks that one tensor of the file is one of ours, of its shape, whole and finite, and copies it
    to `into`, which is laid out like the network's parameters. `found` remembers which we have had.
  */
-void load_tensor(const struct network *net, real *into, char *found, struct reader *r,
+void load_tensor(const struct network *net, real *into, struct place *found, struct reader *r,
                  const char *name, const unsigned char *data, size_t size) {
     char key[16], type[8] = "";
     uint64_t shape[2] = {0, 1}, place[2] = {1, 0};
@@ -1386,21 +1393,21 @@ void load_tensor(const struct network *net, real *into, char *found, struct read
             r->path, name);
     const struct tensor *t = &net->tensor[i];
     int matrix = strstr(name, "weight") != NULL;
-    if (found[i]++)
+    if (found[i].end)
         die("%s: has %s twice", r->path, name);
     if (strcmp(type, "F32") != 0)
         die("%s: %s has numbers of type %s; we read F32", r->path, name, type);
     if (dimensions != (matrix ? 2u : 1u) || shape[0] != t->cols || (matrix && shape[1] != t->rows))
         die("%s: %s is %zu-dimensional, %llu x %llu; this network needs %zu x %zu: give the "
-            "--layers it was "
-            "saved with",
+            "--layers it was saved with",
             r->path, name, dimensions, (unsigned long long)shape[0], (unsigned long long)shape[1],
             t->cols, t->rows);
-    if (place[0] > place[1] || place[1] > size)
+    if (place[0] > place[1] || place[1] - place[0] != t->rows * t->cols * sizeof(float))
+        not_weights(r, "the place of a tensor does not fit its shape");
+    if (place[1] > size)
         die("%s: is cut short: %s should end at byte %llu of %zu", r->path, name,
             (unsigned long long)place[1], size);
-    if (place[1] - place[0] != t->rows * t->cols * sizeof(float))
-        not_weights(r, "the place of a tensor does not fit its shape");
+    found[i] = (struct place){place[0], place[1]};
     const unsigned char *byte = data + place[0];
     real *value = into + (t->value - net->value);
     for (size_t j = 0; j < t->cols; j++)
@@ -1420,8 +1427,9 @@ void load_tensor(const struct network *net, real *into, char *found, struct read
 /* Fills the network from a file that save_weights (or PyTorch) wrote. Whatever does not match ends
    the program with one line, before anything of the network is changed. */
 void load_weights(struct network *net, const char *path) {
-    size_t size;
-    unsigned char *bytes = read_file(path, &size);
+    enum { HEADER = 1 << 20 }; /* more than any header of ours, or with a word from PyTorch */
+    size_t size, data = net->parameters * sizeof(float);
+    unsigned char *bytes = read_file(path, &size, data + HEADER);
     uint64_t length = 0;
     for (int i = 7; size >= 8 && i >= 0; i--)
         length = length << 8 | bytes[i];
@@ -1434,7 +1442,7 @@ void load_weights(struct network *net, const char *path) {
             path, (unsigned long long)length, size);
     r.end = r.at + length;
     real *into = numbers(net->parameters);
-    char *found = allocate(net->tensors, 1);
+    struct place *found = allocate(net->tensors, sizeof *found);
     char name[64], key[32], text[32];
     expect(&r, '{');
     do {
@@ -1459,10 +1467,19 @@ void load_weights(struct network *net, const char *path) {
         expect(&r, '}');
     } while (accept(&r, ','));
     expect(&r, '}');
-    for (size_t i = 0; i < net->tensors; i++)
-        if (!found[i])
+    accept(&r, 0);
+    if (r.at != r.end)
+        not_weights(&r, "its header goes on after its end");
+    for (size_t i = 0; i < net->tensors; i++) {
+        if (!found[i].end)
             die("%s: has no tensor %s; give the --layers it was saved with", path,
                 net->tensor[i].name);
+        for (size_t j = 0; j < i; j++)
+            if (found[i].start < found[j].end && found[j].start < found[i].end)
+                not_weights(&r, "two of its tensors overlap");
+    }
+    if (size - 8 - length != data)
+        not_weights(&r, "it goes on after its tensors");
     memcpy(net->value, into, net->parameters * sizeof(real));
     free(found);
     free(into);
