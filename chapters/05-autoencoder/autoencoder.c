@@ -1234,6 +1234,18 @@ void losses_of_images(struct losses *example, real *ds, const real *s, const rea
 }
 
 /* --- weights in a file ---------------------------------------------------------------- */
+/* Ends the program unless a file can be written at this path: better now than after the training.
+   What is there and is no file, such as a folder or /dev/null, stays what it is. */
+void check_place(const char *path) {
+    struct stat info;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        die("%s: is not a file; name one with --save", path);
+    struct output o = open_output(NULL, path);
+    fclose(o.file);
+    remove(unfinished);
+    unfinished[0] = 0;
+}
+
 /* The safetensors format: eight bytes with the length of a header, the header, the numbers. The
    header is JSON: for each tensor its type, its shape and the place of its bytes. A weight is
    stored as (out,in), as PyTorch has it. */
@@ -1933,10 +1945,9 @@ void compare(const struct settings *s, struct trainer *t, const struct images *t
     free(code);
 }
 
-/* The student's picture and what the network makes of it, side by side in image.png. */
-void reconstruct_picture(const struct settings *s, struct trainer *t) {
-    real *pair = numbers(2 * PIXELS);
-    read_picture(pair, s->image);
+/* The student's picture, the first half of pair (2,784), and what the network makes of it, side by
+   side in image.png. */
+void reconstruct_picture(const struct settings *s, struct trainer *t, real *pair) {
     struct network *net = t->net;
     const real *z = network_forward(net, pair, 0, net->half, 0, 1);
     printf("\nthe code of %s:", s->image);
@@ -1949,7 +1960,6 @@ void reconstruct_picture(const struct settings *s, struct trainer *t) {
            "%s/image.png\n",
            t->example[0].squared, t->example[0].bce, s->out);
     write_sheet(s->out, "image.png", pair, 1, 2, 6);
-    free(pair);
 }
 
 int main(int argc, char **argv) {
@@ -2016,6 +2026,11 @@ int main(int argc, char **argv) {
     network_start(&net, &r);
     if (*s.load)
         load_weights(&net, s.load);
+    if (*s.save)
+        check_place(s.save);
+    real *picture = numbers(2 * PIXELS); /* the student's, and what the network makes of it */
+    if (*s.image)
+        read_picture(picture, s.image);
     struct trainer t = {.net = &net,
                         .adam = adam_new(net.parameters),
                         .x = numbers(s.batch * PIXELS),
@@ -2036,7 +2051,7 @@ int main(int argc, char **argv) {
     }
     compare(&s, &t, &train_set, count, &test_set, tests, &r, &results);
     if (*s.image)
-        reconstruct_picture(&s, &t);
+        reconstruct_picture(&s, &t, picture);
     result(&results, peak_memory(), "MB in seconds of need", "peak_memory_second");
     close_results(&results, s.out);
 
@@ -2044,6 +2059,7 @@ int main(int argc, char **argv) {
     adam_free(&t.adam);
     free(t.x);
     free(t.example);
+    free(picture);
     free_images(&train_set);
     free_images(&test_set);
     return 0;
