@@ -1504,7 +1504,8 @@ void load_weights(struct network *net, const char *path) {
      1. gray, from red, green and blue as the eye weighs them; what is transparent is white paper
      2. the ground is what the border shows: if that is light, dark and light are exchanged
      3. the box around all that is brighter than a quarter of the brightest is cut out
-     4. each of our pixels is the mean of the part of the box that it covers */
+     4. each of our pixels is the mean of the part of the box that it covers, and then the brightest
+        of them becomes white: a thin pen in a large drawing leaves only a trace in the mean */
 void read_picture(real *x, const char *path) {
     png_image png = {.version = PNG_IMAGE_VERSION};
     if (!png_image_begin_read_from_file(&png, path))
@@ -1542,7 +1543,7 @@ void read_picture(real *x, const char *path) {
         }
     double across = (double)(right - left + 1), down = (double)(bottom - top + 1);
     double scale = fmax(across, down) / 20; /* pixels of the picture to one of ours */
-    double small[PIXELS] = {0}, mass = 0, middle_x = 0, middle_y = 0;
+    double small[PIXELS] = {0}, mass = 0, middle_x = 0, middle_y = 0, white = 0;
     for (size_t k = 0; k < 400; k++) { /* the drawing in the upper left 20 x 20 */
         double x0 = (double)left + (double)(k % 20) * scale,
                y0 = (double)top + (double)(k / 20) * scale;
@@ -1554,19 +1555,22 @@ void read_picture(real *x, const char *path) {
                 double high = fmin(y1, (double)y + 1) - fmax(y0, (double)y);
                 sum += gray[y * w + u] * fmax(0, wide) * fmax(0, high);
             }
-        double value = sum / (scale * scale) / brightest;
+        double value = sum / (scale * scale);
         small[k / 20 * SIDE + k % 20] = value;
+        white = fmax(white, value);
         mass += value;
         middle_x += value * ((double)(k % 20) + 0.5);
         middle_y += value * ((double)(k / 20) + 0.5);
     }
-    long shift_x = lround(SIDE / 2.0 - middle_x / mass),
-         shift_y = lround(SIDE / 2.0 - middle_y / mass);
+    /* Not so far that a part of the drawing would leave the picture. */
+    double room_x = SIDE - ceil(across / scale - 1e-9), room_y = SIDE - ceil(down / scale - 1e-9);
+    long shift_x = lround(fmax(0, fmin(room_x, SIDE / 2.0 - middle_x / mass))),
+         shift_y = lround(fmax(0, fmin(room_y, SIDE / 2.0 - middle_y / mass)));
     for (long y = 0; y < SIDE; y++)
         for (long u = 0; u < SIDE; u++) {
             long from_y = y - shift_y, from_x = u - shift_x;
-            int inside = from_y >= 0 && from_y < SIDE && from_x >= 0 && from_x < SIDE;
-            x[y * SIDE + u] = inside ? (real)small[from_y * SIDE + from_x] : 0;
+            int inside = from_y >= 0 && from_x >= 0;
+            x[y * SIDE + u] = inside ? (real)(small[from_y * SIDE + from_x] / white) : 0;
         }
     free(gray);
     free(rgba);
