@@ -2056,7 +2056,7 @@ int main(int argc, char **argv) {
     compare(&s, &t, &train_set, count, &test_set, tests, &r, &results);
     if (*s.image)
         reconstruct_picture(&s, &t, picture);
-    result(&results, peak_memory(), "MB in seconds of need", "peak_memory_second");
+    result(&results, peak_memory(), "MB", "peak_memory");
     close_results(&results, s.out);
 
     network_free(&net);
