@@ -48,6 +48,14 @@ struct gc_tensor {
     double (*loss)(void *net, double *example); /* cheaper loss: only what this tensor can reach */
     struct gc_suspect suspect[GC_SUSPECTS];
     size_t suspects;
+
+    /* A caller who knows the loss better than we do may have measured the differences himself,
+       because nudging one number at a time takes too long. Then we nudge nothing, and judge, print
+       and diagnose what he found. `loss` and `backward` are still called. */
+    const double *measured; /* (rows,cols) the finite differences, or NULL */
+    const double *noise;    /* (rows,cols) what rounding may do to each */
+    const char *kink;       /* (rows,cols) or NULL: 1 where he had to step around a kink */
+    const double *share;    /* (batch,rows,cols) or NULL: each example's share of `measured` */
 };
 
 struct gradcheck {
@@ -65,7 +73,8 @@ struct gradcheck {
     size_t batch; /* examples in the loss, at least 1 */
     int order;   /* 2: central difference; 4 (or 0, the default): with Richardson's extrapolation */
     double step; /* 0: the step that suits the order */
-    FILE *out;   /* NULL: stdout */
+    const char *how; /* NULL, or how the differences were measured: stands in place of the step */
+    FILE *out;       /* NULL: stdout */
 
     struct gc_tensor tensor[GC_TENSORS]; /* in the order of the forward pass */
     size_t tensors;
@@ -176,6 +185,16 @@ static enum gc_verdict gc_judge(const struct gradcheck *c, const struct gc_tenso
             return GC_KINK;
     }
     return GC_WRONG;
+}
+
+/* The same for a difference that the caller has measured: he has come closer already, where there
+   was a kink. */
+static enum gc_verdict gc_judge_measured(const struct gc_tensor *t, size_t k, double a,
+                                         struct gc_slope *d) {
+    *d = (struct gc_slope){.value = t->measured[k], .noise = t->noise[k]};
+    if (!gc_close(a, d->value, gc_tolerance, d->noise))
+        return GC_WRONG;
+    return t->kink && t->kink[k] ? GC_KINK : GC_AGREES;
 }
 
 /* --- the mistakes we know ------------------------------------------------------ */
@@ -589,6 +608,15 @@ static inline void gc_size(struct gradcheck *c, const char *name, size_t n) {
     }
 }
 
+/* The first column of the table is as wide as the longest name. */
+static int gc_name_width(const struct gradcheck *c) {
+    size_t width = 8;
+    for (size_t i = 0; i < c->tensors; i++)
+        if (strlen(c->tensor[i].name) > width)
+            width = strlen(c->tensor[i].name);
+    return (int)width;
+}
+
 /* Checks one tensor: prints its row and, where it is wrong, what we know. Returns 1 when it failed.
  */
 static int gc_check_tensor(struct gradcheck *c, const struct gc_tensor *t, const double *before,
@@ -600,7 +628,8 @@ static int gc_check_tensor(struct gradcheck *c, const struct gc_tensor *t, const
     for (size_t k = 0; k < N; k++) {
         struct gc_slope d;
         double a = t->grad[k];
-        enum gc_verdict verdict = gc_judge(c, t, k, a, here, &d, scratch);
+        enum gc_verdict verdict =
+            t->measured ? gc_judge_measured(t, k, a, &d) : gc_judge(c, t, k, a, here, &d, scratch);
         n[k] = d.value;
         noise[k] = d.noise;
         kinks += verdict == GC_KINK;
@@ -634,8 +663,8 @@ static int gc_check_tensor(struct gradcheck *c, const struct gc_tensor *t, const
     gc_place(place, sizeof place, t, wrong ? bad : worst);
     if (wrong)
         worst_error = fabs(t->grad[bad] - n[bad]) / fmax(fabs(t->grad[bad]), fabs(n[bad]));
-    fprintf(out, "  %-8s %-11s %7zu %9zu   %-11.1e   %-9s ", t->name, shape, N, resolved,
-            worst_error < 0 ? 0 : worst_error, place);
+    fprintf(out, "  %-*s %-11s %7zu %9zu   %-11.1e   %-9s ", gc_name_width(c), t->name, shape, N,
+            resolved, worst_error < 0 ? 0 : worst_error, place);
     if (wrong)
         fprintf(out, "WRONG in %zu\n", wrong);
     else if (untested)
@@ -657,12 +686,12 @@ static int gc_check_tensor(struct gradcheck *c, const struct gc_tensor *t, const
         fprintf(out, "  at %s: analytic %.6g   numeric %.6g   ratio %.4g\n", place, t->grad[bad],
                 n[bad], t->grad[bad] / n[bad]);
         double *share = NULL;
-        if (c->batch * N <=
-            1u << 22) { /* beyond that the diagnosis would take longer than the check */
+        if (!t->measured && c->batch * N <= 1u << 22) { /* beyond that it would take too long */
             share = gc_allocate(c->batch * N, sizeof *share);
             gc_shares(c, t, share, scratch);
         }
-        struct gc_case q = {c, t, N, t->grad, n, noise, share, before, guess};
+        const double *shares = t->measured ? t->share : share;
+        struct gc_case q = {c, t, N, t->grad, n, noise, shares, before, guess};
         gc_diagnose(&q, out, nearer);
         free(share);
     }
@@ -704,7 +733,7 @@ static int gc_run(struct gradcheck *c) {
     double here = c->loss(c->net, scratch), again = c->loss(c->net, scratch);
     double noise = (c->order == 2 ? 4 : 12) * DBL_EPSILON * fabs(here) / c->step;
     fprintf(c->out, "%s: gradients against central differences%s, in double\n", c->title,
-            c->order == 2 ? "" : " (order 4)");
+            c->order == 2 || c->how ? "" : " (order 4)");
     int failed = 0;
     if (here != again || !isfinite(here)) {
         fprintf(
@@ -716,11 +745,15 @@ static int gc_run(struct gradcheck *c) {
             here, again);
         failed = (int)c->tensors;
     } else {
-        fprintf(c->out,
+        if (c->how)
+            fprintf(c->out, "  loss %.6g, %s\n", here, c->how);
+        else
+            fprintf(
+                c->out,
                 "  loss %.6g, step %.1e: rounding hides %.1e; entries above %.1e are resolved\n",
                 here, c->step, noise, noise / gc_tolerance);
-        fprintf(c->out, "  %-8s %-11s %7s %9s   %-11s   %-9s %s\n", "tensor", "shape", "entries",
-                "resolved", "worst error", "at", "verdict");
+        fprintf(c->out, "  %-*s %-11s %7s %9s   %-11s   %-9s %s\n", gc_name_width(c), "tensor",
+                "shape", "entries", "resolved", "worst error", "at", "verdict");
         /* From the loss backwards, so that a fault is met where it arises before the tensors that
            inherit it; the rows are printed in that order, too. */
         const char *nearer = NULL;

@@ -514,6 +514,79 @@ static void points_to_the_fault_nearest_the_loss(void **state) {
     assert_contains(text, "inherited from W, which is nearer the loss");
 }
 
+/* --- differences that the caller has measured --- */
+
+static double measured[I * O], measured_noise[I * O], measured_share[B * I * O];
+static char measured_kink[I * O];
+
+/* Checks the layer's W against differences that we measure here, with each example's share; then
+   `spoil` says what is done to them. */
+static int check_measured(enum mistake mistake, const double *spoil, struct gradcheck *c) {
+    check_layer(mistake, 0, 0, 0);
+    *c = (struct gradcheck){.title = "layer",
+                            .loss = layer_loss,
+                            .backward = layer_backward,
+                            .batch = B,
+                            .how = "measured elsewhere"};
+    struct gc_tensor *W = gc_add(c, "a.rather.long.name", net.W, net.dW, I, O);
+    double up[B], down[B], h = 1e-5;
+    for (int k = 0; k < I * O; k++) {
+        double keep = net.W[k];
+        net.W[k] = keep + h;
+        double above = layer_loss(NULL, up);
+        net.W[k] = keep - h;
+        measured[k] = (above - layer_loss(NULL, down)) / (2 * h) * (spoil ? spoil[k] : 1);
+        measured_noise[k] = 1e-10;
+        for (int e = 0; e < B; e++)
+            measured_share[e * I * O + k] = (up[e] - down[e]) / (2 * h);
+        net.W[k] = keep;
+    }
+    W->measured = measured;
+    W->noise = measured_noise;
+    W->kink = measured_kink;
+    W->share = measured_share;
+    return run_check(c);
+}
+
+static void judges_what_the_caller_measured(void **state) {
+    (void)state;
+    struct gradcheck c;
+    double spoil[I * O];
+    memset(measured_kink, 0, sizeof measured_kink);
+    assert_int_equal(check_measured(NONE, NULL, &c), 0);
+    assert_contains(text, "measured elsewhere\n");
+    assert_contains(text, "tensor             shape"); /* as wide as the name below it */
+    assert_contains(text, "every one of 20 derivatives agrees");
+    assert_true(c.resolved > 0 && c.worst_error > 0 && c.worst_error < 1e-7);
+    measured_kink[3] = measured_kink[7] = 1;
+    assert_int_equal(check_measured(NONE, NULL, &c), 0);
+    assert_contains(text, "ok, 2 kinks stepped around");
+    assert_int_equal(check_measured(SIGN, NULL, &c), 1);
+    assert_contains(text, "negative of what it should be");
+    assert_int_equal(check_measured(ASSIGN, NULL, &c), 1); /* needs the shares */
+    assert_contains(text, "share of example 2 alone");
+    for (int k = 0; k < I * O; k++)
+        spoil[k] = k == 11 ? NAN : 1;
+    assert_int_equal(check_measured(NONE, spoil, &c), 1);
+    assert_contains(text, "WRONG in 1");
+    for (int k = 0; k < I * O; k++)
+        spoil[k] = k == 7 ? 1 + 1e-5 : 1; /* a kink is no excuse for a wrong number */
+    assert_int_equal(check_measured(NONE, spoil, &c), 1);
+    assert_contains(text, "WRONG in 1");
+    assert_contains(text, "[1,2]");
+}
+
+static void measured_below_its_noise_is_not_tested(void **state) {
+    (void)state;
+    struct gradcheck c;
+    memset(measured_kink, 0, sizeof measured_kink);
+    check_measured(NONE, NULL, &c);
+    for (int k = 0; k < I * O; k++)
+        measured_noise[k] = 1;
+    assert_int_equal(run_check(&c), 1);
+    assert_contains(text, "NOT TESTED");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepts_right_gradients),
@@ -531,6 +604,8 @@ int main(void) {
         cmocka_unit_test(nothing_but_kinks_is_not_tested),
         cmocka_unit_test(classic_mistakes_are_named),
         cmocka_unit_test(points_to_the_fault_nearest_the_loss),
+        cmocka_unit_test(judges_what_the_caller_measured),
+        cmocka_unit_test(measured_below_its_noise_is_not_tested),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
