@@ -195,6 +195,7 @@ static void sees_one_part_in_a_million(void **state) {
     assert_int_equal(run_check(&c), 1);
     assert_contains(text, "WRONG in 1");
     assert_contains(text, "[2]");
+    assert_contains(text, "agree to five digits");
 }
 
 static double noisy_loss(void *net, double *example) {
@@ -561,6 +562,11 @@ static void judges_what_the_caller_measured(void **state) {
     measured_kink[3] = measured_kink[7] = 1;
     assert_int_equal(check_measured(NONE, NULL, &c), 0);
     assert_contains(text, "ok, 2 kinks stepped around");
+    memset(measured_kink, 1, sizeof measured_kink); /* he has come close enough to each */
+    assert_int_equal(check_measured(NONE, NULL, &c), 0);
+    assert_contains(text, "ok, 20 kinks stepped around");
+    assert_true(c.worst_error > 0);
+    memset(measured_kink, 0, sizeof measured_kink);
     assert_int_equal(check_measured(SIGN, NULL, &c), 1);
     assert_contains(text, "negative of what it should be");
     assert_int_equal(check_measured(ASSIGN, NULL, &c), 1); /* needs the shares */
