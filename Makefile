@@ -33,11 +33,13 @@ else
 SPEED := -O3 -g $(call accepts,-march=native) -ffp-contract=fast -fno-math-errno $(OPENMP)
 TEST_SPEED := -O1 -g
 endif
+# A test that has much to calculate says "built like the program" in its first comment, and is.
+speed_of = $(if $(shell grep -l 'built like the program' $1),$(SPEED),$(TEST_SPEED))
 COMMON := -std=c11 $(WARNINGS) -MMD -MP $(INCLUDES)
 
 # A change of compiler or flags rebuilds everything.
 FLAGS := build/flags
-$(shell mkdir -p $(BIN); echo '$(CC) $(SPEED) $(COMMON)' | cmp -s - $(FLAGS) || echo '$(CC) $(SPEED) $(COMMON)' > $(FLAGS))
+$(shell mkdir -p $(BIN); echo '$(CC) $(SPEED) $(TEST_SPEED) $(COMMON)' | cmp -s - $(FLAGS) || echo '$(CC) $(SPEED) $(TEST_SPEED) $(COMMON)' > $(FLAGS))
 
 # --- help -----------------------------------------------------------------------
 .PHONY: help chapters test weave verify figures data clean progress mutants book format lint check-cmocka
@@ -55,11 +57,11 @@ $(BIN)/$2: chapters/$1/$2.c $(FLAGS)
 
 $(BIN)/test_$2: chapters/$1/test_$2.c $(FLAGS) | check-cmocka
 	@echo "cc test_$2.c"
-	$(Q)$(CC) $(TEST_SPEED) $(COMMON) -Isrc -MF $$@.d -MT $$@ chapters/$1/test_$2.c -o $$@ $(CMOCKA) $(LIBRARIES)
+	$(Q)$(CC) $(call speed_of,chapters/$1/test_$2.c) $(COMMON) -Isrc -MF $$@.d -MT $$@ chapters/$1/test_$2.c -o $$@ $(CMOCKA) $(LIBRARIES)
 
 $(BIN)/exercise_$2 $(BIN)/solution_$2: $(BIN)/%_$2: chapters/$1/%.c chapters/$1/test_$2.c $(FLAGS) | check-cmocka
 	@echo "cc $$*.c"
-	$(Q)$(CC) $(TEST_SPEED) $(COMMON) -Isrc -DEXERCISE='"$$*.c"' -MF $$@.d -MT $$@ chapters/$1/test_$2.c -o $$@ $(CMOCKA) $(LIBRARIES)
+	$(Q)$(CC) $(call speed_of,chapters/$1/test_$2.c) $(COMMON) -Isrc -DEXERCISE='"$$*.c"' -MF $$@.d -MT $$@ chapters/$1/test_$2.c -o $$@ $(CMOCKA) $(LIBRARIES)
 
 .PHONY: chapter$3 check$3 exercise$3 figures$3 record$3 mutants$3
 chapter$3: $(BIN)/$2 $(if $(HAVE_CMOCKA),$(BIN)/test_$2) $(if $(shell grep -l build/curves chapters/$1/$2.c),build/curves/done)
@@ -123,7 +125,7 @@ verify: $(BIN)/weave $(JUDGES)
 # --- tests ----------------------------------------------------------------------
 $(TESTS:%=$(BIN)/%): $(BIN)/%: tests/%.c $(FLAGS) | check-cmocka
 	@echo "cc $*.c"
-	$(Q)$(CC) $(TEST_SPEED) -D_POSIX_C_SOURCE=200809L $(COMMON) -Isrc -MF $@.d -MT $@ $< -o $@ $(CMOCKA) $(LIBRARIES)
+	$(Q)$(CC) $(call speed_of,$<) -D_POSIX_C_SOURCE=200809L $(COMMON) -Isrc -MF $@.d -MT $@ $< -o $@ $(CMOCKA) $(LIBRARIES)
 
 test: $(BIN)/weave $(BIN)/curves $(PROGRAMS) $(CHECKS) $(JUDGES) $(TESTS:%=$(BIN)/%) build/curves/done
 	@sh src/run.sh test "$(CHAPTERS)" $(TESTS)

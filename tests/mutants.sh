@@ -14,8 +14,10 @@
 # "-" is a line of the program without its indentation, which must stand there exactly once ("-@2" means
 # the second of several); "+" is what replaces it. Several pairs make one mistake together. "says: -"
 # stands for a mistake that the check must catch but for which there is no diagnosis.
-# What the check printed is kept in build/NN-name/mutants/NAME.txt.
+# What the check printed is kept in build/NN-name/mutants/NAME.txt. QUICK in the environment tells a
+# test to leave out what is long.
 set -u
+export QUICK=1
 CC=${CC:-cc}
 
 # One mistake: compile the mutant in its folder, run the check, judge. Prints one line.
