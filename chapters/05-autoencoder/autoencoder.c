@@ -1219,11 +1219,13 @@ double product_of(real *a) {
 }
 
 /* Both losses of some rows of logits s (batch,784) against x (batch,784), into example (batch).
-   Where ds is not NULL, it gets the gradient of the mean over the B rows of the batch of the chosen
-   one: BCE      ds += (xhat - x) / B SQUARED  ds += 2 (xhat - x) xhat (1 - xhat) / B The
-   cross-entropy of a pixel is max(s,0) - s x + log(1 + e^-|s|). The logarithms we take all at once:
-   their sum is the logarithm of the product, and 784 factors between 1 and 2 stay below 2^784,
-   which a double can hold. */
+   Where ds is not NULL, it gets the gradient of the chosen one's mean over the B rows of the batch:
+     BCE      ds += (xhat - x) / B
+     SQUARED  ds += 2 (xhat - x) xhat (1 - xhat) / B
+
+   The cross-entropy of a pixel is max(s,0) - s x + log(1 + e^-|s|). The logarithms we take all at
+   once: their sum is the logarithm of the product, and 784 factors between 1 and 2 stay below
+   2^784, which a double can hold. */
 void losses_of_images(struct losses *example, real *ds, const real *s, const real *x, size_t B,
                       enum loss kind, size_t first, size_t rows) {
     const real scale = 1 / (real)B;
