@@ -1259,6 +1259,170 @@ void odd_pictures(void **state) {
     see(x, (unsigned char[]){0, 0, 0, 255, 255, 255, 255, 255}, 2, 1, PNG_FORMAT_RGBA);
 }
 
+#ifdef EXERCISE
+#include EXERCISE
+
+/* --- the judge of the exercise ------------------------------------------------------ */
+enum { IN = 4, WIDE = 5 };
+
+/* A layer with memory of its own. */
+struct own_layer {
+    struct layer y;
+    real W[IN * WIDE + WIDE * WIDE], b[WIDE], dW[IN * WIDE + WIDE * WIDE], db[WIDE];
+    real Wt[IN * WIDE + WIDE * WIDE], s[B * WIDE], h[B * WIDE], ds[B * WIDE], dh[B * WIDE];
+};
+
+void own(struct own_layer *o, size_t in) {
+    o->y = (struct layer){.in = in,
+                          .out = WIDE,
+                          .f = TANH,
+                          .W = o->W,
+                          .b = o->b,
+                          .dW = o->dW,
+                          .db = o->db,
+                          .Wt = o->Wt,
+                          .s = o->s,
+                          .h = o->h,
+                          .ds = o->ds,
+                          .dh = o->dh};
+}
+
+/* `other` is a second copy of the first layer with an input of its own. Where `apart` is set, it
+   feeds the bridge, and so the shares of the two ways can be measured one by one. */
+struct bridge {
+    struct own_layer first, second, other;
+    real x[B * IN], other_x[B * IN], dx[B * IN], y[B * WIDE], c[B * WIDE];
+    int apart;
+};
+
+double bridge_loss(void *context, double *example) {
+    struct bridge *t = context;
+    double loss = 0;
+    bridge_forward(t->y, &t->first.y, &t->second.y, t->x, B);
+    if (t->apart) {
+        layer_forward(&t->other.y, t->other_x, 0, B);
+        for (size_t k = 0; k < B * WIDE; k++)
+            t->y[k] = t->second.h[k] + t->other.h[k];
+    }
+    for (size_t r = 0; r < B; r++) {
+        example[r] = 0;
+        for (size_t j = 0; j < WIDE; j++)
+            example[r] += t->c[r * WIDE + j] * t->y[r * WIDE + j];
+        loss += example[r];
+    }
+    return loss;
+}
+
+void bridge_gradient(void *context) {
+    struct bridge *t = context;
+    double example[B];
+    struct own_layer *layer[] = {&t->first, &t->second};
+    for (size_t l = 0; l < 2; l++) {
+        struct own_layer *o = layer[l];
+        memset(o->dW, 0, sizeof o->dW);
+        memset(o->db, 0, sizeof o->db);
+        memset(o->ds, 0, sizeof o->ds);
+        memset(o->dh, 0, sizeof o->dh);
+        transpose(o->Wt, o->W, o->y.in, WIDE, 0, o->y.in);
+    }
+    memset(t->dx, 0, sizeof t->dx);
+    bridge_loss(t, example);
+    bridge_backward(&t->first.y, &t->second.y, t->dx, t->c, t->x, B);
+}
+
+/* The share of one way: nudge the copy that goes it, leave the other. */
+void share_of(double *share, struct bridge *t, real *copy, size_t n) {
+    double example[B], h = 1e-6;
+    memcpy(t->other.W, t->first.W, sizeof t->first.W);
+    memcpy(t->other.b, t->first.b, sizeof t->first.b);
+    memcpy(t->other_x, t->x, sizeof t->x);
+    t->apart = 1;
+    for (size_t k = 0; k < n; k++) {
+        real keep = copy[k];
+        copy[k] = keep + h;
+        double up = bridge_loss(t, example);
+        copy[k] = keep - h;
+        share[k] = (up - bridge_loss(t, example)) / (2 * h);
+        copy[k] = keep;
+    }
+    t->apart = 0;
+}
+
+/* --- end of the judge of the exercise ------------------------------------------------ */
+
+void exercise(void **state) {
+    (void)state;
+    static struct bridge t;
+    static double through[3][B * IN + IN * WIDE], over[3][B * IN + IN * WIDE];
+    static double slope[2][B * WIDE], late[3][B * IN + IN * WIDE], from_h2[WIDE * WIDE];
+    struct random r;
+    random_seed(&r, 15);
+    own(&t.first, IN);
+    own(&t.second, WIDE);
+    own(&t.other, IN);
+    fill(t.x, B * IN, -1, 1, &r);
+    fill(t.c, B * WIDE, -1, 1, &r);
+    fill(t.first.W, IN * WIDE, -1, 1, &r);
+    fill(t.first.b, WIDE, -1, 1, &r);
+    fill(t.second.W, WIDE * WIDE, -1, 1, &r);
+    fill(t.second.b, WIDE, -1, 1, &r);
+    real *copy[2][3] = {{t.x, t.first.W, t.first.b}, {t.other_x, t.other.W, t.other.b}};
+    const size_t n[] = {B * IN, IN * WIDE, WIDE};
+    for (size_t k = 0; k < 3; k++) {
+        share_of(through[k], &t, copy[0][k], n[k]);
+        share_of(over[k], &t, copy[1][k], n[k]);
+    }
+    bridge_gradient(&t);
+    measure_slopes(slope[0], t.first.s, TANH, B * WIDE);
+    measure_slopes(slope[1], t.second.s, TANH, B * WIDE);
+    for (size_t k = 0; k < 3; k++)
+        memcpy(late[k], through[k], n[k] * sizeof(double));
+    for (size_t e = 0; e < B; e++)
+        for (size_t j = 0; j < WIDE; j++) { /* dy added to ds1 instead of dh1 */
+            double dy = t.c[e * WIDE + j];
+            late[2][j] += dy;
+            for (size_t i = 0; i < IN; i++) {
+                late[0][e * IN + i] += dy * t.first.W[i * WIDE + j];
+                late[1][i * WIDE + j] += dy * t.x[e * IN + i];
+            }
+            for (size_t i = 0; i < WIDE; i++) /* h2 taken for what came into the second layer */
+                from_h2[i * WIDE + j] += dy * slope[1][e * WIDE + j] * t.second.h[e * WIDE + i];
+        }
+    struct gradcheck check = {.title = "exercise 5, a layer with a bridge over it",
+                              .loss = bridge_loss,
+                              .backward = bridge_gradient,
+                              .net = &t,
+                              .batch = B};
+    struct gc_tensor *tensor[3];
+    tensor[0] = gc_add(&check, "x", t.x, t.dx, B, IN);
+    tensor[1] = gc_add(&check, "W1", t.first.W, t.first.dW, IN, WIDE);
+    tensor[2] = gc_add(&check, "b1", t.first.b, t.first.db, 1, WIDE);
+    tensor[1]->slope = tensor[2]->slope = slope[0];
+    for (size_t k = 0; k < 3; k++) {
+        gc_foresee(tensor[k],
+                   "This is what comes through the second layer alone: what comes over the bridge "
+                   "is lost. h1 is used twice, so dh1 must collect both, with +=, before it is "
+                   "used.",
+                   NULL, through[k]);
+        gc_foresee(tensor[k],
+                   "This is what comes over the bridge alone: what comes through the second layer "
+                   "is lost. h1 is used twice, so dh1 must collect both, with +=, before it is "
+                   "used.",
+                   NULL, over[k]);
+        gc_foresee(tensor[k],
+                   "What comes over the bridge has passed by the slope f'(s1): it belongs to dh1, "
+                   "not to ds1.",
+                   NULL, late[k]);
+    }
+    struct gc_tensor *W2 = gc_add(&check, "W2", t.second.W, t.second.dW, WIDE, WIDE);
+    W2->slope = slope[1];
+    gc_foresee(W2, "What came into the second layer is h1; here stands what left it, h2.", NULL,
+               from_h2);
+    gc_add(&check, "b2", t.second.b, t.second.db, 1, WIDE)->slope = slope[1];
+    assert_int_equal(gc_run(&check), 0);
+}
+#endif
+
 int main(int argc, char **argv) {
 #ifdef EXERCISE
     const struct CMUnitTest tests[] = {cmocka_unit_test(exercise)};
