@@ -818,6 +818,10 @@ static inline __attribute__((always_inline)) void tile(real *C, size_t ldc, cons
     size_t at[TILE_ROWS];
     for (size_t i = 0; i < TILE_ROWS; i++)
         at[i] = least(i, rows - 1) * row;
+    for (size_t i = 0; i < rows;
+         i++) /* we need these after the sum only: they can be on their way */
+        for (size_t j = 0; j < cols; j += WIDTH)
+            __builtin_prefetch(C + i * ldc + j, 1);
     for (size_t k = 0; k < depth; k++)
         for (size_t i = 0; i < TILE_ROWS; i++)
             for (size_t j = 0; j < vectors; j++)
@@ -1597,6 +1601,58 @@ double cosine_rate(double rate, double done) {
     return rate * 0.5 * (1 + cos(acos(-1.0) * done));
 }
 
+/* --- fresh curves -------------------------------------------------------------------------- */
+/* Draws the quadratic Bezier curve of the points p = x0 y0 x1 y1 x2 y2 (in [0,1], y downwards) with
+   soft edges, as src/curves.c does, which explains each step: 64 straight pieces, and for each
+   pixel its distance to the nearest of them. */
+void draw_curve(unsigned char *pixel, const double *p) {
+    enum { PIECES = 64 };
+    const double reach =
+        0.506 + 0.5;     /* half the width of the stroke, and half a pixel of softness */
+    double near[PIXELS]; /* squared distance of the pixel's centre from the curve so far */
+    for (size_t i = 0; i < PIXELS; i++)
+        near[i] = reach * reach;
+    double ax = SIDE * p[0], ay = SIDE * p[1];
+    for (int k = 1; k <= PIECES; k++) {
+        double t = (double)k / PIECES, w0 = (1 - t) * (1 - t), w1 = 2 * t * (1 - t), w2 = t * t;
+        double bx = SIDE * (w0 * p[0] + w1 * p[2] + w2 * p[4]),
+               by = SIDE * (w0 * p[1] + w1 * p[3] + w2 * p[5]);
+        double dx = bx - ax, dy = by - ay, length = dx * dx + dy * dy;
+        double left = fmin(ax, bx) - reach - 0.5, right = fmax(ax, bx) + reach - 0.5;
+        double top = fmin(ay, by) - reach - 0.5, bottom = fmax(ay, by) + reach - 0.5;
+        for (int row = top > 0 ? (int)top : 0; row < SIDE && row <= bottom; row++)
+            for (int col = left > 0 ? (int)left : 0; col < SIDE && col <= right; col++) {
+                double cx = col + 0.5 - ax, cy = row + 0.5 - ay,
+                       u = length > 0 ? (cx * dx + cy * dy) / length : 0;
+                u = fmin(fmax(u, 0), 1);
+                double ex = cx - u * dx, ey = cy - u * dy;
+                near[row * SIDE + col] = fmin(near[row * SIDE + col], ex * ex + ey * ey);
+            }
+        ax = bx;
+        ay = by;
+    }
+    for (size_t i = 0; i < PIXELS; i++)
+        pixel[i] = (unsigned char)(255 * fmin(reach - sqrt(near[i]), 1) + 0.5);
+}
+
+/* Fills the set with curves nobody has seen. Every hundred of them have a stream of random numbers
+   of their own, so the cores can draw at the same time and the result does not depend on how many
+   there are. */
+void draw_fresh_curves(struct images *images, uint64_t seed) {
+    enum { HUNDRED = 100 };
+    PARALLEL
+    for (size_t k = 0; k < images->count; k += HUNDRED) {
+        struct random r;
+        random_seed(&r, seed + k);
+        for (size_t i = k; i < least(images->count, k + HUNDRED); i++) {
+            double p[6];
+            for (int j = 0; j < 6; j++) /* in the middle 20 x 20 pixels */
+                p[j] = random_uniform(&r, 4.0 / SIDE, 24.0 / SIDE);
+            draw_curve(images->pixel + i * PIXELS, p);
+        }
+    }
+}
+
 /* --- training ------------------------------------------------------------------------------- */
 /* Everything that one step of training needs, allocated once. */
 struct trainer {
@@ -1605,6 +1661,7 @@ struct trainer {
     real *x;                /* (batch,784) the images of the batch */
     struct losses *example; /* (batch) */
     enum loss loss;
+    double decay; /* every parameter shrinks by rate * decay of itself in a step */
 };
 
 /* One step on the B images whose numbers stand in which (B). Each core takes some of the images all
@@ -1626,6 +1683,8 @@ struct losses train_step(struct trainer *t, const struct images *images, const s
         WAIT size_t from = share(net->parameters, WIDTH, core()),
                     to = share(net->parameters, WIDTH, core() + 1);
         struct adam mine = {t->adam.m + from, t->adam.v + from, to - from, t->adam.steps};
+        for (size_t k = from; t->decay > 0 && k < to; k++)
+            net->value[k] *= (real)(1 - rate * t->decay);
         adam_step(&mine, net->value + from, net->grad + from, rate);
         WAIT network_transpose(net);
     }
@@ -1712,8 +1771,8 @@ double nearest_neighbour_accuracy(const real *a, const unsigned char *label_a, s
 
 struct settings {
     const char *data, *out, *activation, *loss, *schedule, *save, *load, *image;
-    size_t epochs, batch, seed, threads, code, images, tests;
-    double rate;
+    size_t epochs, batch, seed, threads, code, images, tests, fresh;
+    double rate, decay, turn;
     struct sizes layers;
 };
 
@@ -1760,8 +1819,8 @@ void print_network(const struct network *net) {
 
 /* Trains, prints a line an epoch and writes losses.tsv. Returns the median time of an epoch in
    seconds, without the measuring on test images that stands between. */
-double train(struct trainer *t, const struct settings *s, const struct images *train_set,
-             size_t count, const struct images *test_set, size_t tests, struct random *r) {
+double train(struct trainer *t, const struct settings *s, struct images *train_set, size_t count,
+             const struct images *test_set, size_t tests, struct random *r) {
     size_t *order = allocate(count, sizeof *order), steps = (count + s->batch - 1) / s->batch;
     double *took = allocate(s->epochs, sizeof *took);
     struct progress bar = {0};
@@ -1770,6 +1829,10 @@ double train(struct trainer *t, const struct settings *s, const struct images *t
     printf("  epoch   bce: train    test   squared error: train    test   seconds\n");
     size_t epoch = 0;
     while (epoch < s->epochs && !interrupted) {
+        if (s->fresh)
+            draw_fresh_curves(train_set, random_bits(r));
+        if ((double)epoch >= s->turn * (double)s->epochs)
+            t->loss = SQUARED;
         shuffle(order, count, r);
         struct losses sum = {0, 0};
         double start = seconds();
@@ -1992,12 +2055,13 @@ int main(int argc, char **argv) {
                          .save = "",
                          .load = "",
                          .image = "",
-                         .epochs = 40,
-                         .batch = 100,
+                         .epochs = 25,
+                         .batch = 64,
                          .seed = 1,
                          .images = 1000000,
                          .tests = 1000000,
                          .rate = 0.002,
+                         .turn = 1,
                          .layers = {4, {784, 400, 100, 6}}};
     const struct option table[] = {
         {"--data", "folder of IDX files, gzipped or not", 's', &s.data, 0, 0},
@@ -2013,6 +2077,11 @@ int main(int argc, char **argv) {
         {"--rate", "learning rate at the start", 'x', &s.rate, 1e-9, 1e9},
         {"--schedule", "of the learning rate: cosine (to zero) or constant", 's', &s.schedule, 0,
          0},
+        {"--decay", "weight decay: the part of itself a parameter loses, in units of the rate", 'x',
+         &s.decay, 0, 100},
+        {"--turn", "from this part of the epochs on, train squared error", 'x', &s.turn, 0, 1},
+        {"--fresh", "train on this many curves, drawn anew each epoch; 0: on the data", 'n',
+         &s.fresh, 0, 1e8},
         {"--images", "how many training images to use", 'n', &s.images, 1, 1e9},
         {"--tests", "how many test images to use", 'n', &s.tests, 1, 1e9},
         {"--save", "write the trained weights here (safetensors)", 's', &s.save, 0, 0},
@@ -2034,6 +2103,11 @@ int main(int argc, char **argv) {
         s.layers.size[s.layers.n - 1] = s.code;
 
     struct images train_set = read_images(s.data, "train"), test_set = read_images(s.data, "t10k");
+    if (s.fresh) { /* as many as are wanted, drawn before each epoch, with no label */
+        free_images(&train_set);
+        train_set = (struct images){s.fresh, allocate(s.fresh, PIXELS), NULL};
+        draw_fresh_curves(&train_set, s.seed);
+    }
     size_t count = least(train_set.count, s.images), tests = least(test_set.count, s.tests);
     s.batch = least(s.batch, count);
     make_folder(s.out);
@@ -2053,7 +2127,8 @@ int main(int argc, char **argv) {
                         .adam = adam_new(net.parameters),
                         .x = numbers(s.batch * PIXELS),
                         .example = allocate(s.batch, sizeof *t.example),
-                        .loss = loss};
+                        .loss = loss,
+                        .decay = s.decay};
     network_transpose(&net);
     struct results results;
     open_results(&results);
