@@ -1729,40 +1729,69 @@ struct losses evaluate(struct trainer *t, const struct images *images, size_t co
 }
 
 /* --- nearest neighbours ---------------------------------------------------------------------- */
-/* How many percent of the points b (N,d) have the label of the point nearest to them among a (M,d).
-   The squared distance is |a|^2 - 2 a.b + |b|^2: all dot products are one product of matrices. */
-double nearest_neighbour_accuracy(const real *a, const unsigned char *label_a, size_t M,
-                                  const real *b, const unsigned char *label_b, size_t N, size_t d) {
-    enum { ROWS = 64 };
-    real *at = numbers(d * M), *length = numbers(M);
-    transpose(at, a, M, d, 0, M);
-    for (size_t i = 0; i < M; i++)
-        for (size_t k = 0; k < d; k++)
-            length[i] += a[i * d + k] * a[i * d + k];
-    size_t right = 0, groups = (N + ROWS - 1) / ROWS;
-    size_t *hits = allocate(groups, sizeof *hits);
-    TEAM {
-        real *dots = numbers(ROWS * M);
-        for (size_t g = share(groups, 1, core()); g < share(groups, 1, core() + 1); g++) {
-            size_t first = g * ROWS, rows = least(ROWS, N - first);
-            memset(dots, 0, rows * M * sizeof *dots);
-            multiply(dots, b + first * d, d, 1, at, rows, M, d);
-            for (size_t r = 0; r < rows; r++) {
-                size_t best = 0;
-                for (size_t i = 1; i < M; i++)
-                    if (length[i] - 2 * dots[r * M + i] < length[best] - 2 * dots[r * M + best])
-                        best = i;
-                hits[g] += label_a[best] == label_b[first + r];
-            }
+/* Points with labels: rows of d numbers, or pixels that become numbers only while they are needed.
+ */
+struct points {
+    size_t count, d;
+    const real *number;         /* (count,d), or NULL: then */
+    const unsigned char *pixel; /* (count,d) */
+    const unsigned char *label; /* (count) */
+};
+
+/* x (rows,d) = points first to first+rows-1 */
+void copy_points(real *x, const struct points *p, size_t first, size_t rows) {
+    if (p->number)
+        memcpy(x, p->number + first * p->d, rows * p->d * sizeof(real));
+    else
+        brightness(x, p->pixel + first * p->d, rows * p->d);
+}
+
+/* How many percent of the points b have the label of the nearest among a. The squared distance is
+   |a|^2 - 2 a.b + |b|^2, and |b|^2 is the same for all a. All dot products a.b are one product of
+   matrices, done for a thousand a and 64 b at a time so that memory stays small. */
+double nearest_neighbour_accuracy(const struct points *a, const struct points *b) {
+    enum { MANY = 1024, ROWS = 64 };
+    size_t d = a->d, groups = (b->count + ROWS - 1) / ROWS, right = 0;
+    real *x = numbers(MANY * d), *xt = numbers(d * MANY), *length = numbers(MANY);
+    real *least_distance = numbers(b->count);
+    unsigned char *label = allocate(b->count, 1);
+    for (size_t start = 0; start < a->count; start += MANY) {
+        size_t n = least(MANY, a->count - start);
+        copy_points(x, a, start, n);
+        transpose(xt, x, n, d, 0, n);
+        for (size_t i = 0; i < n; i++) {
+            length[i] = 0;
+            for (size_t k = 0; k < d; k++)
+                length[i] += x[i * d + k] * x[i * d + k];
         }
-        free(dots);
+        TEAM {
+            real *dots = numbers(ROWS * n), *y = numbers(ROWS * d);
+            for (size_t g = share(groups, 1, core()); g < share(groups, 1, core() + 1); g++) {
+                size_t first = g * ROWS, rows = least(ROWS, b->count - first);
+                copy_points(y, b, first, rows);
+                memset(dots, 0, rows * n * sizeof *dots);
+                multiply(dots, y, d, 1, xt, rows, n, d);
+                for (size_t r = 0; r < rows; r++)
+                    for (size_t i = 0; i < n; i++) {
+                        real distance = length[i] - 2 * dots[r * n + i];
+                        if ((start == 0 && i == 0) || distance < least_distance[first + r]) {
+                            least_distance[first + r] = distance;
+                            label[first + r] = a->label[start + i];
+                        }
+                    }
+            }
+            free(dots);
+            free(y);
+        }
     }
-    for (size_t g = 0; g < groups; g++)
-        right += hits[g];
-    free(at);
+    for (size_t r = 0; r < b->count; r++)
+        right += label[r] == b->label[r];
+    free(x);
+    free(xt);
     free(length);
-    free(hits);
-    return 100.0 * (double)right / (double)N;
+    free(least_distance);
+    free(label);
+    return 100.0 * (double)right / (double)b->count;
 }
 
 #ifndef WORKBOOK_TEST
@@ -1993,19 +2022,17 @@ void compare(const struct settings *s, struct trainer *t, const struct images *t
     draw_reconstructions(s, t, &p, test_set, tests);
 
     if (train_set->label && test_set->label) {
-        real *codes = numbers(count * d), *pixels = numbers(count * PIXELS),
-             *pixels_test = numbers(tests * PIXELS);
-        brightness(pixels, train_set->pixel, count * PIXELS);
-        brightness(pixels_test, test_set->pixel, tests * PIXELS);
+        real *codes = numbers(count * d);
+        struct points known = {count, d, codes, NULL, train_set->label};
+        struct points asked = {tests, d, code, NULL, test_set->label};
         encode_all(codes, t, NULL, train_set, count);
-        double by_code = nearest_neighbour_accuracy(codes, train_set->label, count, code,
-                                                    test_set->label, tests, d);
+        double by_code = nearest_neighbour_accuracy(&known, &asked);
         encode_all(codes, t, &p, train_set, count);
         encode_all(code, t, &p, test_set, tests);
-        double by_pca = nearest_neighbour_accuracy(codes, train_set->label, count, code,
-                                                   test_set->label, tests, d);
-        double by_pixels = nearest_neighbour_accuracy(pixels, train_set->label, count, pixels_test,
-                                                      test_set->label, tests, PIXELS);
+        double by_pca = nearest_neighbour_accuracy(&known, &asked);
+        known = (struct points){count, PIXELS, NULL, train_set->pixel, train_set->label};
+        asked = (struct points){tests, PIXELS, NULL, test_set->pixel, test_set->label};
+        double by_pixels = nearest_neighbour_accuracy(&known, &asked);
         printf("\nthe nearest of %zu training images has the same label, for this many test images "
                "in a hundred\n",
                count);
@@ -2017,8 +2044,6 @@ void compare(const struct settings *s, struct trainer *t, const struct images *t
         result(results, by_pca, "%", "nearest_pca");
         result(results, by_pixels, "%", "nearest_pixels");
         free(codes);
-        free(pixels);
-        free(pixels_test);
     }
     pca_free(&p);
     free(C);

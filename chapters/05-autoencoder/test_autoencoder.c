@@ -76,8 +76,10 @@ struct whole {
     struct images images;
     size_t order[B];
     real *x, *c;               /* (B,in), (B,out) */
-    double *slope[DEPTH_MOST]; /* of each layer, for the diagnosis */
-    double *stale;             /* what dh below the last layer would be with weights of before */
+    double *slope[DEPTH_MOST]; /* (B,out) of each layer, for the diagnosis */
+    real *before[2];           /* W of the last layer at the start, and before the last step */
+    double *guess[64];         /* what foreseen mistakes would give, to be freed */
+    size_t guesses;
     struct losses example[B];
 };
 
@@ -103,10 +105,20 @@ double loss_from(struct whole *w, double *example, size_t from) {
     return loss;
 }
 
+/* The loss from the sums of layer l on. */
+double loss_from_sums(struct whole *w, double *example, size_t l) {
+    struct layer *y = &w->net.layer[l];
+    activation_forward(y->h, y->s, y->f, B * y->out);
+    return loss_from(w, example, l + 1);
+}
+
 /* The checker wants a function for each place to begin. */
 #define FROM(l)                                                                                    \
     double from_##l(void *w, double *example) {                                                    \
         return loss_from(w, example, l);                                                           \
+    }                                                                                              \
+    double from_sums_##l(void *w, double *example) {                                               \
+        return loss_from_sums(w, example, l);                                                      \
     }
 FROM(0)
 FROM(1)
@@ -114,9 +126,9 @@ FROM(2)
 FROM(3)
 FROM(4)
 FROM(5)
-FROM(6)
-double (*const from_layer[])(void *, double *) = {from_0, from_1, from_2, from_3,
-                                                  from_4, from_5, from_6};
+double (*const from_layer[])(void *, double *) = {from_0, from_1, from_2, from_3, from_4, from_5};
+double (*const from_sums[])(void *, double *) = {from_sums_0, from_sums_1, from_sums_2,
+                                                 from_sums_3, from_sums_4, from_sums_5};
 
 /* All gradients. Those of a loss of images come from a step of training itself, at rate zero. */
 void whole_backward(void *context) {
@@ -201,13 +213,103 @@ void whole_free(struct whole *w) {
     free_images(&w->images);
     free(w->x);
     free(w->c);
-    free(w->stale);
+    free(w->before[0]);
+    free(w->before[1]);
+    for (size_t k = 0; k < w->guesses; k++)
+        free(w->guess[k]);
 }
 
-/* Adds every weight, every bias, and between the layers every h, to a check. */
+/* Foresees a mistake in a tensor: n numbers to be filled in, factors or a whole gradient. */
+double *foresee(struct whole *w, struct gc_tensor *t, const char *says, int factors) {
+    double *guess = w->guess[w->guesses++] = allocate(t->rows * t->cols, sizeof *guess);
+    assert_true(w->guesses < sizeof w->guess / sizeof *w->guess);
+    gc_foresee(t, says, factors ? guess : NULL, factors ? NULL : guess);
+    return guess;
+}
+
+/* In ds = dh f'(s): wrong slopes, over the right one. */
+void foresee_slopes(struct whole *w, struct gc_tensor *t, size_t l) {
+    static const char *const says[ACTIVATIONS][2] = {
+        [ELU] = {"Below zero the slope is e^s = 1 + h: the 1 is missing.",
+                 "Below zero the slope is e^s = 1 + h; here stands s where h is meant."},
+        [SILU] = {"A product has two slopes: of s q the second, s q (1-q), is missing.",
+                  "This is the slope of the sigmoid; that of SiLU, s q, has two terms."},
+        [TANH] = {"The slope of tanh is 1 - h^2: h is not squared.",
+                  "The slope of tanh is 1 - h^2; here stands s where h is meant."},
+        [SIGMOID] = {"The slope of the sigmoid is h (1-h): the factor h is missing.",
+                     "The slope of the sigmoid is h (1-h); here stands s where h is meant."}};
+    const struct layer *y = &w->net.layer[l];
+    double *as_it_came = foresee(w, t,
+                                 "The activation's derivative is missing: ds is dh as it came, and "
+                                 "where f'(s) = 0 nothing may pass.",
+                                 0);
+    double *twice = foresee(w, t, "The activation's derivative is there twice.", 1);
+    memcpy(as_it_came, y->dh, B * y->out * sizeof *as_it_came);
+    memcpy(twice, w->slope[l], B * y->out * sizeof *twice);
+    for (size_t k = 0; k < 2 && says[y->f][k]; k++) {
+        double *factor = foresee(w, t, says[y->f][k], 1);
+        for (size_t i = 0; i < B * y->out; i++) {
+            double at = y->s[i], q = 1 / (1 + exp(-at)), h = tanh(at);
+            double wrong = y->f == ELU    ? (at > 0 ? 1
+                                             : k    ? 1 + at
+                                                    : exp(at) - 1)
+                           : y->f == SILU ? (k ? q * (1 - q) : q)
+                           : y->f == TANH ? (k ? 1 - at * at : 1 - h)
+                                          : (k ? at * (1 - at) : 1 - q);
+            factor[i] = wrong / w->slope[l][i];
+        }
+    }
+}
+
+/* In dW += x' ds and dx += ds W': the wrong x, the wrong ds, W as it is. */
+void foresee_products(struct whole *w, struct gc_tensor *W, size_t l) {
+    const struct layer *y = &w->net.layer[l], *below = y - 1;
+    if (l == 0 || below->f == IDENTITY)
+        return;
+    double *sums = foresee(w, W, "The layer got h from below; here stands s, of before f.", 0);
+    for (size_t r = 0; r < B; r++)
+        for (size_t i = 0; i < y->in; i++)
+            for (size_t j = 0; j < y->out; j++)
+                sums[i * y->out + j] += below->s[r * y->in + i] * y->ds[r * y->out + j];
+}
+
+void foresee_way_down(struct whole *w, struct gc_tensor *h, size_t l) {
+    const struct layer *y = &w->net.layer[l + 1];
+    double *late = y->f == IDENTITY
+                       ? NULL
+                       : foresee(w, h,
+                                 "dh stands where ds is meant: what goes on down must have "
+                                 "passed f'(s).",
+                                 0);
+    double *as_it_is = foresee(w, h, "W stands where its transpose is meant.", 0);
+    for (size_t r = 0; r < B; r++)
+        for (size_t i = 0; i < y->in; i++)
+            for (size_t j = 0; j < y->out; j++) {
+                size_t at = r * y->in + i;
+                as_it_is[at] += y->ds[r * y->out + j] * y->W[j * y->in + i];
+                if (late)
+                    late[at] += y->dh[r * y->out + j] * y->W[i * y->out + j];
+            }
+}
+
+/* What the way down through the last layer would give with W of before. */
+void foresee_stale(struct whole *w, struct gc_tensor *h, const real *W) {
+    const struct layer *y = &w->net.layer[w->net.depth - 1];
+    double *stale = foresee(w, h,
+                            "This is what the weights of before would give: they have changed "
+                            "since, and their transposed copies have not.",
+                            0);
+    for (size_t r = 0; r < B; r++)
+        for (size_t i = 0; i < y->in; i++)
+            for (size_t j = 0; j < y->out; j++)
+                stale[r * y->in + i] += y->ds[r * y->out + j] * W[i * y->out + j];
+}
+
+/* Adds to a check, in the order of the way up: every weight, every bias, and in between all sums s
+   and all outputs h. */
 void add_tensors(struct gradcheck *check, struct whole *w) {
-    static const char *const name[] = {"h 1", "h 2", "z", "h 4", "h 5"};
-    static const char *const name_4[] = {"h 1", "z", "h 3"};
+    static const char *const sums[] = {"s 1", "s 2", "s 3", "s 4", "s 5"};
+    static const char *const outputs[] = {"h 1", "h 2", "h 3", "h 4", "h 5"};
     struct network *net = &w->net;
     for (size_t l = 0; l < net->depth; l++) {
         struct layer *y = &net->layer[l];
@@ -218,28 +320,23 @@ void add_tensors(struct gradcheck *check, struct whole *w) {
             struct gc_tensor *t = gc_add(check, p->name, p->value, p->grad, p->rows, p->cols);
             t->loss = from_layer[l];
             t->slope = w->slope[l];
+            if (i == 2 * l)
+                foresee_products(w, t, l);
         }
         if (l + 1 == net->depth)
             break;
+        if (y->f != IDENTITY) {
+            struct gc_tensor *s = gc_add(check, sums[l], y->s, y->ds, B, y->out);
+            s->loss = from_sums[l];
+            foresee_slopes(w, s, l);
+        }
         struct gc_tensor *h =
-            gc_add(check, (net->depth == 4 ? name_4 : name)[l], y->h, y->dh, B, y->out);
+            gc_add(check, l + 1 == net->half ? "z" : outputs[l], y->h, y->dh, B, y->out);
         h->loss = from_layer[l + 1];
-        if (l + 2 == net->depth && w->stale)
-            gc_foresee(h,
-                       "This is what the weights of before the last step would give: they have "
-                       "changed since, and their transposed copies have not.",
-                       NULL, w->stale);
+        foresee_way_down(w, h, l);
+        for (size_t k = 0; l + 2 == net->depth && k < 2 && w->before[k]; k++)
+            foresee_stale(w, h, w->before[k]);
     }
-}
-
-/* What the way back through the last layer would give with these weights, (in,out). */
-void stale_gradient(struct whole *w, const real *W) {
-    struct layer *y = &w->net.layer[w->net.depth - 1];
-    w->stale = allocate(B * y->in, sizeof(double));
-    for (size_t r = 0; r < B; r++)
-        for (size_t i = 0; i < y->in; i++)
-            for (size_t j = 0; j < y->out; j++)
-                w->stale[r * y->in + i] += y->ds[r * y->out + j] * W[i * y->out + j];
 }
 
 /* Takes two steps of training, so that nothing is as it was at the start, and checks the third. */
@@ -250,13 +347,12 @@ int check_whole(const size_t *size, size_t count, enum activation f, enum loss l
     struct network *net = &w.net;
     w.trainer.net = net;
     struct layer *last = &net->layer[net->depth - 1];
-    real *before = numbers(last->in * last->out);
     for (int step = 0; step < 2; step++) {
-        memcpy(before, last->W, last->in * last->out * sizeof(real));
+        w.before[step] = numbers(last->in * last->out);
+        memcpy(w.before[step], last->W, last->in * last->out * sizeof(real));
         train_step(&w.trainer, &w.images, w.order, B, 5e-4);
     }
     whole_backward(&w);
-    stale_gradient(&w, before);
     char title[96];
     int n = snprintf(title, sizeof title, "chapter 5, 784");
     for (size_t l = 1; l < count; l++)
@@ -269,7 +365,6 @@ int check_whole(const size_t *size, size_t count, enum activation f, enum loss l
     gc_size(&check, "the number of pixels", PIXELS);
     add_tensors(&check, &w);
     int failed = table ? gc_run(&check) : in_one_line(&check);
-    free(before);
     whole_free(&w);
     return failed;
 }
@@ -787,6 +882,7 @@ void losses_are_the_plain_formulas(void **state) {
     static real s[B * PIXELS], x[B * PIXELS], ds[B * PIXELS];
     static const double hard[] = {0, -0.0, 1, -1, 37, -37, 100, -100, 708, -745, 1000, -1000};
     struct losses example[B] = {{-1, -1}, {-1, -1}, {-1, -1}};
+    size_t wrong = 0;
     struct random r;
     random_seed(&r, 12);
     fill(s, B * PIXELS, -8, 8, &r);
@@ -805,15 +901,22 @@ void losses_are_the_plain_formulas(void **state) {
                 bce += fmax(s[k], 0) - s[k] * x[k] + log1p(e);
                 squared += d * d;
                 double right = i == 0 ? 0 : (kind == BCE ? d : 2 * d * xhat * (1 - xhat)) / 10;
-                assert_true(fabs(ds[k] - right) < 1e-15);
+                wrong += !(fabs(ds[k] - right) < 1e-15);
             }
-            if (i == 0)
-                assert_true(example[0].bce == -1 && example[0].squared == -1);
-            else
-                assert_true(fabs(example[i].bce / bce - 1) < 1e-13 &&
-                            fabs(example[i].squared / squared - 1) < 1e-13);
+            if (i > 0 && !(fabs(example[i].bce / bce - 1) < 1e-13)) {
+                printf("The cross-entropy is %.9g, not %.9g: look at the forward pass.\n",
+                       example[i].bce, bce);
+                wrong++;
+            }
+            if (i > 0 && !(fabs(example[i].squared / squared - 1) < 1e-13)) {
+                printf("The squared error is %.9g, not %.9g: look at the forward pass.\n",
+                       example[i].squared, squared);
+                wrong++;
+            }
         }
     }
+    assert_true(example[0].bce == -1 && example[0].squared == -1);
+    assert_int_equal(wrong, 0);
     double before = example[1].bce;
     losses_of_images(example, NULL, s, x, 3, BCE, 1, 1); /* B concerns the gradient only */
     assert_true(example[1].bce == before);
@@ -863,8 +966,9 @@ void neighbours_by_hand(void **state) {
     (void)state;
     real a[] = {0, 0, 10, 0, 0, 10, -5, -5}, b[] = {1, 1, 9, -1, 1, 8, -4, -6, 3, 3};
     unsigned char label_a[] = {1, 2, 3, 4}, label_b[] = {1, 2, 9, 4, 2};
-    assert_true(nearest_neighbour_accuracy(a, label_a, 4, b, label_b, 5, 2) == 60);
-    enum { MANY = 150, D = 3 }; /* more than one group of rows; each point is its own neighbour */
+    struct points known = {4, 2, a, NULL, label_a}, asked = {5, 2, b, NULL, label_b};
+    assert_true(nearest_neighbour_accuracy(&known, &asked) == 60);
+    enum { MANY = 1500, D = 3 }; /* more than one portion of either; each point is its own neighbour */
     real c[MANY * D];
     unsigned char label[MANY], other[MANY];
     struct random r;
@@ -874,8 +978,9 @@ void neighbours_by_hand(void **state) {
         label[k] = k % 10;
         other[k] = k % 3 ? k % 10 : 11;
     }
-    assert_true(nearest_neighbour_accuracy(c, label, MANY, c, label, MANY, D) == 100);
-    assert_true(fabs(nearest_neighbour_accuracy(c, label, MANY, c, other, MANY, D) - 200.0 / 3) <
+    struct points own = {MANY, D, c, NULL, label}, strange = {MANY, D, c, NULL, other};
+    assert_true(nearest_neighbour_accuracy(&own, &own) == 100);
+    assert_true(fabs(nearest_neighbour_accuracy(&own, &strange) - 200.0 / 3) <
                 1e-9);
 }
 
