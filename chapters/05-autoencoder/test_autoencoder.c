@@ -964,27 +964,40 @@ void rate_follows_half_a_cosine(void **state) {
 /* Nearest neighbours by hand: five points, of which three lie next to one of their own label. */
 void neighbours_by_hand(void **state) {
     (void)state;
-    real a[] = {0, 0, 10, 0, 0, 10, -5, -5}, b[] = {1, 1, 9, -1, 1, 8, -4, -6, 3, 3};
-    unsigned char label_a[] = {1, 2, 3, 4}, label_b[] = {1, 2, 9, 4, 2};
-    struct points known = {4, 2, a, NULL, label_a}, asked = {5, 2, b, NULL, label_b};
+    const real a[] = {0, 0, 10, 0, 0, 10, -5, -5}, b[] = {1, 1, 9, -1, 1, 8, -4, -6, 3, 3};
+    const unsigned char label_a[] = {1, 2, 3, 4}, label_b[] = {1, 2, 9, 4, 2};
+    struct points known = {.count = 4, .d = 2, .number = a, .label = label_a};
+    struct points asked = {.count = 5, .d = 2, .number = b, .label = label_b};
     assert_true(nearest_neighbour_accuracy(&known, &asked) == 60);
-    enum { MANY = 1500, D = 3 }; /* more than one portion of either; each point is its own neighbour */
-    real c[MANY * D];
-    unsigned char label[MANY], other[MANY];
+    /* Many points, in more than one group whatever the size of a group is; each is its own
+       neighbour, and of a third of them we claim another label. */
+    enum { MANY = 2500, D = 3 };
+    real *c = numbers(MANY * D);
+    unsigned char label[MANY], other[MANY], *pixel = allocate(MANY, D);
     struct random r;
     random_seed(&r, 8);
-    fill(c, MANY * D, -1, 1, &r);
     for (size_t k = 0; k < MANY; k++) {
         label[k] = k % 10;
         other[k] = k % 3 ? k % 10 : 11;
+        for (size_t j = 0; j < D; j++) /* all different: the digits of k to the base 14 */
+            pixel[k * D + j] = (unsigned char)(18 * (k / (j == 0 ? 1 : j == 1 ? 14 : 196) % 14));
     }
-    struct points own = {MANY, D, c, NULL, label}, strange = {MANY, D, c, NULL, other};
-    assert_true(nearest_neighbour_accuracy(&own, &own) == 100);
-    assert_true(fabs(nearest_neighbour_accuracy(&own, &strange) - 200.0 / 3) <
-                1e-9);
+    brightness(c, pixel, MANY * D);
+    for (int bytes = 0; bytes < 2; bytes++) { /* as numbers, and as pixels */
+        struct points all = {.count = MANY, .d = D, .label = label};
+        all.number = bytes ? NULL : c;
+        all.pixel = bytes ? pixel : NULL;
+        struct points judged = all;
+        assert_true(nearest_neighbour_accuracy(&all, &judged) == 100);
+        judged.label = other;
+        assert_true(fabs(nearest_neighbour_accuracy(&all, &judged) - 100.0 * 1666 / MANY) < 1e-9);
+    }
+    free(c);
+    free(pixel);
 }
 
-/* A step of training is: zero, forward, loss, backward, Adam, and the transposed copies renewed. */
+/* A step of training is: zero, forward, loss, backward, Adam, decay, and the transposed copies
+   renewed. */
 void one_step_of_training(void **state) {
     (void)state;
     struct random r;
@@ -997,7 +1010,10 @@ void one_step_of_training(void **state) {
     struct adam plain = adam_new(n);
     for (int step = 0; step < 3; step++) {
         memcpy(before, net->value, n * sizeof(real));
+        w.trainer.decay = step == 2 ? 0.5 : 0; /* times 1 - 0.01 * 0.5 */
         struct losses sum = train_step(&w.trainer, &w.images, w.order, B, 0.01), one = {0, 0};
+        for (size_t k = 0; k < n && step == 2; k++)
+            before[k] *= 0.995;
         adam_step(&plain, before, net->grad, 0.01); /* the gradient itself is checked above */
         for (size_t k = 0; k < n; k++)
             assert_true(fabs(before[k] - net->value[k]) < 1e-12);
@@ -1082,8 +1098,11 @@ void same_for_any_number_of_cores(void **state) {
             network_start(&net[n], &r);
             network_transpose(&net[n]);
             code[n] = numbers(MANY * D);
-            struct trainer t = {&net[n], adam_new(net[n].parameters), numbers(MANY * PIXELS),
-                                allocate(MANY, sizeof(struct losses)), f % 2 ? BCE : SQUARED};
+            struct trainer t = {.net = &net[n],
+                                .adam = adam_new(net[n].parameters),
+                                .x = numbers(MANY * PIXELS),
+                                .example = allocate(MANY, sizeof(struct losses)),
+                                .loss = f % 2 ? BCE : SQUARED};
             use_threads(n + 1);
             for (size_t step = 0; step < 3; step++) /* batches that do not divide evenly, either */
                 seen[n][step] = train_step(&t, &images, order, step == 1 ? 43 : MANY, 0.01);
@@ -1104,6 +1123,43 @@ void same_for_any_number_of_cores(void **state) {
         }
         free_images(&images);
     }
+}
+
+/* Fresh curves are white on black, all different, in the middle, and the same for any number of
+   cores. */
+void fresh_curves(void **state) {
+    (void)state;
+    enum { MANY = 250 };
+#ifdef _OPENMP
+    size_t usual = (size_t)omp_get_max_threads();
+#else
+    size_t usual = 1;
+#endif
+    unsigned char *kept = allocate(MANY, PIXELS);
+    for (size_t threads = 1; threads <= 3; threads++) {
+        struct images curves = {MANY, allocate(MANY, PIXELS), NULL};
+        use_threads(threads);
+        draw_fresh_curves(&curves, 7);
+        use_threads(usual);
+        if (threads == 1)
+            memcpy(kept, curves.pixel, MANY * PIXELS);
+        assert_memory_equal(kept, curves.pixel, MANY * PIXELS);
+        draw_fresh_curves(&curves, 8);
+        for (size_t k = 0; k < MANY; k++) {
+            const unsigned char *now = curves.pixel + k * PIXELS, *old = kept + k * PIXELS;
+            assert_int_not_equal(memcmp(now, old, PIXELS), 0);
+            assert_true(k == 0 || memcmp(old, old - PIXELS, PIXELS) != 0);
+            int brightest = 0, edge = 0;
+            for (size_t i = 0; i < PIXELS; i++) {
+                size_t x = i % SIDE, y = i / SIDE;
+                brightest = old[i] > brightest ? old[i] : brightest;
+                edge |= (x < 2 || x > 25 || y < 2 || y > 25) && old[i];
+            }
+            assert_true(brightest > 150 && !edge);
+        }
+        free_images(&curves);
+    }
+    free(kept);
 }
 
 /* --- files ------------------------------------------------------------------------- */
@@ -1547,6 +1603,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(same_for_any_number_of_cores),
         cmocka_unit_test(rate_follows_half_a_cosine),
         cmocka_unit_test(neighbours_by_hand),
+        cmocka_unit_test(fresh_curves),
         cmocka_unit_test(weights_come_back),
         cmocka_unit_test(the_file_is_as_others_expect_it),
         cmocka_unit_test(pictures_of_any_kind),
