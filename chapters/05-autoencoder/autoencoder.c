@@ -1883,8 +1883,11 @@ double train(struct trainer *t, const struct settings *s, struct images *train_s
             break;
         epoch++;
         struct losses test = evaluate(t, test_set, tests, NULL, NULL);
-        if (!isfinite(sum.bce) || !isfinite(test.bce))
-            die("the loss is no longer a number in epoch %zu: the steps are too large; try a "
+        /* A network that knows nothing guesses gray, log 2 a pixel. Ten times that is no learning.
+           The comparison is false for a NaN. */
+        double mean = sum.bce / (double)seen, hopeless = 10 * PIXELS * log(2.0);
+        if (!(mean < hopeless && test.bce < hopeless))
+            die("the loss has grown beyond all bounds in epoch %zu: the steps are too large; try a "
                 "smaller --rate than %g",
                 epoch, s->rate);
         printf("  %5zu %12.2f %7.2f %22.2f %7.2f %9.2f%s\n", epoch, sum.bce / (double)seen,
