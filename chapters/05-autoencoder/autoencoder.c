@@ -1383,8 +1383,11 @@ unsigned char *read_file(const char *path, size_t *size, size_t most) {
         if (n == 0)
             break;
     }
-    if (ferror(f))
-        die("%s: cannot be read: %s", path, strerror(errno));
+    if (ferror(f)) {
+        const char *why = strerror(errno);
+        free(bytes);
+        die("%s: cannot be read: %s", path, why);
+    }
     fclose(f);
     return bytes;
 }
