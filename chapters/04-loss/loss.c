@@ -462,14 +462,15 @@ void make_folder(const char *dir) {
         }
 }
 
+/* Opens DIR/NAME for writing, or NAME as it is where dir is NULL. */
 struct output open_output(const char *dir, const char *name) {
     struct output o;
-    snprintf(o.path, sizeof o.path, "%s/%s", dir, name);
+    snprintf(o.path, sizeof o.path, "%s%s%s", dir ? dir : "", dir ? "/" : "", name);
     snprintf(unfinished, sizeof unfinished, "%s.tmp", o.path);
     o.file = fopen(unfinished, "wb");
     if (!o.file) {
         unfinished[0] = 0;
-        die("%s: %s; name another folder with --out", o.path, strerror(errno));
+        die("%s: cannot be written: %s", o.path, strerror(errno));
     }
     return o;
 }
