@@ -1223,55 +1223,82 @@ void decoder_plane(double *Q, const struct network *net) {
     orthonormalise(Q, decoder->in, decoder->out);
 }
 
-/* Trains a network for each code and compares it with PCA, a line each. */
+/* Holds a trained network against PCA: writes its errors (2) on training and test images and the
+   angles (d) between the two planes, prints a line, and adds to the results. */
+void hold_against_pca(double *own, double *angle, struct study *y, struct network *net,
+                      struct results *results, double *worst) {
+    size_t d = net->layer[0].out;
+    double pca[2] = {y->train_error[d], y->test_error[d]}, excess[2];
+    own[0] = network_error(net, &y->train, y->pca.mean);
+    own[1] = network_error(net, &y->test, y->pca.mean);
+    for (int t = 0; t < 2; t++) {
+        const char *set = t ? "test" : "train";
+        excess[t] = 100 * (own[t] / pca[t] - 1);
+        *worst = fmax(*worst, fabs(excess[t]));
+        result(results, own[t], "squared error", "%s_net_%s_%zu", y->name, set, d);
+        result(results, excess[t], "%", "%s_excess_%s_%zu", y->name, set, d);
+    }
+    double *Q = allocate(d * PIXELS, sizeof *Q);
+    decoder_plane(Q, net);
+    principal_angles(angle, Q, y->pca.Q, d, PIXELS);
+    free(Q);
+    printf("  %4zu %7.3f %7.3f %6.2f %%  %7.3f %7.3f %6.2f %%  %7.2f deg %6.2f deg\n", d, pca[0],
+           own[0], excess[0], pca[1], own[1], excess[1], angle[0], angle[d - 1]);
+    fflush(stdout);
+    result(results, angle[0], "degrees", "%s_angle_smallest_%zu", y->name, d);
+    result(results, angle[d > 1 ? d - 2 : 0], "degrees", "%s_angle_second_%zu", y->name, d);
+    result(results, angle[d - 1], "degrees", "%s_angle_%zu", y->name, d);
+    /* How far the last direction that fits in stands out from the first that does not. */
+    result(results, 100 * (y->pca.variance[d - 1] / y->pca.variance[d] - 1), "%", "%s_gap_%zu",
+           y->name, d);
+}
+
+/* Trains a network for each code and holds it against PCA. */
 void compare(struct study *y, const struct settings *s, struct results *results, double *worst) {
-    struct output o = open_output(s->out, file_name("learning", y->name, ".tsv"));
-    size_t most = y->pca.d;
-    double *history = allocate(s->epochs, sizeof *history);
-    double *Q = allocate(most * PIXELS, sizeof *Q),
-           *angle = allocate(most * s->codes.n, sizeof *angle);
-    fprintf(o.file, "epoch\td\terror\tpca\texcess\n");
+    size_t most = y->pca.d, codes = s->codes.n, epochs = s->epochs;
+    double *history = allocate(codes * epochs, sizeof *history);
+    double *angle = allocate(codes * most, sizeof *angle), own[MAX_LAYERS + 1][2];
     printf("            training error              test error          angle between planes\n"
            "  code    PCA  network  excess      PCA  network  excess    smallest   largest\n");
-    for (size_t c = 0; c < s->codes.n; c++) {
+    for (size_t c = 0; c < codes; c++) {
         size_t d = s->codes.size[c];
         double start = seconds();
-        memset(history, 0, s->epochs * sizeof *history);
-        struct network net = train(y, s, d, history);
-        double time = (seconds() - start) / (double)(s->epochs ? s->epochs : 1);
+        struct network net = train(y, s, d, history + c * epochs);
+        double time = (seconds() - start) / (double)(epochs ? epochs : 1);
         if (interrupted) {
             network_free(&net);
-            printf("  interrupted in the training of code %zu: what is finished is kept\n", d);
+            printf("  interrupted while training a code of %zu; what was finished is kept\n", d);
             break;
         }
-        double pca[2] = {y->train_error[d], y->test_error[d]}, excess[2];
-        double own[2] = {network_error(&net, &y->train, y->pca.mean),
-                         network_error(&net, &y->test, y->pca.mean)};
-        for (int t = 0; t < 2; t++) {
-            const char *set = t ? "test" : "train";
-            excess[t] = 100 * (own[t] / pca[t] - 1);
-            *worst = fmax(*worst, fabs(excess[t]));
-            result(results, own[t], "squared error", "%s_net_%s_%zu", y->name, set, d);
-            result(results, excess[t], "%", "%s_excess_%s_%zu", y->name, set, d);
-        }
-        double *a = angle + c * most, gap = y->pca.variance[d - 1] / y->pca.variance[d];
-        decoder_plane(Q, &net);
-        principal_angles(a, Q, y->pca.Q, d, PIXELS);
-        printf("  %4zu %7.3f %7.3f %6.2f %%  %7.3f %7.3f %6.2f %%  %7.2f deg %6.2f deg\n", d,
-               pca[0], own[0], excess[0], pca[1], own[1], excess[1], a[0], a[d - 1]);
-        fflush(stdout);
-        result(results, a[0], "degrees", "%s_angle_smallest_%zu", y->name, d);
-        result(results, a[d - 1], "degrees", "%s_angle_%zu", y->name, d);
-        result(results, d > 1 ? a[d - 2] : a[0], "degrees", "%s_angle_second_%zu", y->name, d);
-        result(results, gap, "", "%s_gap_%zu", y->name, d);
+        hold_against_pca(own[c], angle + c * most, y, &net, results, worst);
         result(results, time, "s", "%s_epoch_seconds_%zu", y->name, d);
-        for (size_t e = 0; e < s->epochs; e++)
-            fprintf(o.file, "%zu\t%zu\t%g\t%g\t%g\n", e + 1, d, history[e], pca[0],
-                    100 * (history[e] / pca[0] - 1));
-        fprintf(o.file, "\n\n"); /* gnuplot's mark for the next line to draw */
+        if (c + 1 == codes && y->test.label)
+            result(results, time, "s", "epoch_seconds");
         y->net[y->nets++] = net;
     }
     printf("\n");
+
+    /* The same for the figures. */
+    struct output o = open_output(s->out, file_name("net", y->name, ".tsv"));
+    fprintf(o.file, "d\tpca_train\ttrain\tpca_test\ttest\tangle_smallest\tangle\n");
+    for (size_t c = 0; c < y->nets; c++) {
+        size_t d = s->codes.size[c];
+        const double *a = angle + c * most;
+        fprintf(o.file, "%zu\t%g\t%g\t%g\t%g\t%g\t%g\n", d, y->train_error[d], own[c][0],
+                y->test_error[d], own[c][1], a[0], a[d - 1]);
+    }
+    close_output(&o);
+    o = open_output(s->out, file_name("learning", y->name, ".tsv"));
+    fprintf(o.file, "epoch\td\terror\tpca\texcess\n");
+    for (size_t c = 0; c < y->nets; c++) {
+        double pca = y->train_error[s->codes.size[c]];
+        for (size_t e = 0; e < epochs; e++) {
+            double error = history[c * epochs + e];
+            fprintf(o.file, "%zu\t%zu\t%g\t%g\t%g\n", e + 1, s->codes.size[c], error, pca,
+                    100 * (error / pca - 1));
+        }
+        fprintf(o.file, "\n\n"); /* for gnuplot: here the next line begins */
+    }
     close_output(&o);
     o = open_output(s->out, file_name("angles", y->name, ".tsv"));
     fprintf(o.file, "d\tk\tangle\n");
@@ -1280,7 +1307,6 @@ void compare(struct study *y, const struct settings *s, struct results *results,
             fprintf(o.file, "%zu\t%zu\t%g\n", s->codes.size[c], k + 1, angle[c * most + k]);
     close_output(&o);
     free(history);
-    free(Q);
     free(angle);
 }
 
@@ -1553,6 +1579,8 @@ void compare_manifolds(const struct study *digits, const struct study *curves,
     real *sheet = allocate(8 * PIXELS, sizeof *sheet);
     for (size_t k = 0; k < 8; k++)
         brightness(sheet + k * PIXELS, bar.train.pixel + k * 999 / 7 * PIXELS, PIXELS);
+    for (size_t k = 0; k < 8 * PIXELS; k++)
+        sheet[k] *= (real)0.7; /* so that a bar is not taken for the white between the pictures */
     write_sheet(s->out, "bar.png", sheet, 1, 8, 2);
     free(sheet);
     free_study(&bar);
@@ -1570,9 +1598,10 @@ struct study open_study(const char *name, const char *dir, size_t most) {
 
 /* Removes what an earlier run with curves has left: a run without must not show it as its own. */
 void remove_stale(const char *dir) {
-    static const char *name[] = {"pca-curves.tsv", "learning-curves.tsv", "angles-curves.tsv",
-                                 "codes.tsv",      "code-means.tsv",      "curves-network.png",
-                                 "curves-pca.png", "blend-curves.png",    "components.png"};
+    static const char *name[] = {"net-curves.tsv",     "pca-curves.tsv", "learning-curves.tsv",
+                                 "angles-curves.tsv",  "codes.tsv",      "code-means.tsv",
+                                 "curves-network.png", "curves-pca.png", "blend-curves.png",
+                                 "components.png"};
     char path[PATH_MAX];
     for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, name[i]);
