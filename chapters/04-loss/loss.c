@@ -897,27 +897,6 @@ void absolute_error_backward(real *dxhat, const real *xhat, const real *x, size_
         dxhat[i] += (real)((xhat[i] > x[i]) - (xhat[i] < x[i])) / (real)B;
 }
 
-/* --- floor of the cross-entropy --------------------------------------------------- */
-/* -x log x, which goes to 0 with x: log alone would make 0 times minus infinity of it, not a
-   number. */
-double minus_x_log_x(double x) {
-    return x > 0 ? -x * log(x) : 0;
-}
-
-/* Writes each image's entropy to example (B), in nats, and returns their mean: the cross-entropy of
-   the perfect reconstruction xhat = x. */
-double entropy(double *example, const real *x, size_t B, size_t n) {
-    double mean = 0;
-    for (size_t r = 0; r < B; r++) {
-        double sum = 0;
-        for (size_t i = r * n; i < (r + 1) * n; i++)
-            sum += minus_x_log_x(x[i]) + minus_x_log_x(1 - (double)x[i]);
-        example[r] = sum;
-        mean += sum / (double)B;
-    }
-    return mean;
-}
-
 /* --- three losses ----------------------------------------------------------------- */
 enum loss { BCE, SQUARED, ABSOLUTE, LOSSES };
 const char *loss_name[LOSSES] = {"bce", "squared", "absolute"};
@@ -1012,6 +991,27 @@ double autoencoder_gradient(struct autoencoder *a, real *dx, const real *x, cons
         a->net.dlast[i] /= (real)share;
     network_backward(&a->net, dx, x, B);
     return loss;
+}
+
+/* --- floor of the cross-entropy --------------------------------------------------- */
+/* -x log x, which goes to 0 with x: log alone would make 0 times minus infinity of it, not a
+   number. */
+double minus_x_log_x(double x) {
+    return x > 0 ? -x * log(x) : 0;
+}
+
+/* Writes each image's entropy to example (B), in nats, and returns their mean: the cross-entropy of
+   the perfect reconstruction xhat = x. */
+double entropy(double *example, const real *x, size_t B, size_t n) {
+    double mean = 0;
+    for (size_t r = 0; r < B; r++) {
+        double sum = 0;
+        for (size_t i = r * n; i < (r + 1) * n; i++)
+            sum += minus_x_log_x(x[i]) + minus_x_log_x(1 - (double)x[i]);
+        example[r] = sum;
+        mean += sum / (double)B;
+    }
+    return mean;
 }
 
 #ifndef WORKBOOK_TEST
@@ -1352,8 +1352,10 @@ void print_scores(const struct race *race, const struct score *score, FILE *file
 
 void print_heads(const struct race *race, FILE *file, const char *unit) {
     printf("            ");
-    for (size_t k = 0; k < race->n; k++)
-        printf("  trained on %-10s", loss_name[race->runner[k].kind]);
+    for (size_t k = 0; k < race->n; k++) {
+        const char *name = loss_name[race->runner[k].kind];
+        printf("%*s%s", (int)(24 - strlen(name)), "trained on ", name);
+    }
     printf("\n            ");
     fprintf(file, "%s", unit);
     for (size_t k = 0; k < race->n; k++) {
@@ -1424,6 +1426,9 @@ void train(const struct settings *s, struct race *race, const struct images *tra
         for (size_t k = 0; k < race->n; k++)
             score[k] = judge(&race->runner[k], test, test->count, race->x);
         print_scores(race, score, o.file, "epoch", epoch);
+        for (size_t k = 0; k < race->n; k++)
+            result(results, score[k].sq, "", "sq_%s_epoch_%zu", loss_name[race->runner[k].kind],
+                   epoch);
     }
     close_output(&o);
     if (interrupted)
@@ -1539,7 +1544,7 @@ int main(int argc, char **argv) {
                          .descent_rate = 5e-3,
                          .bias = 5};
     const struct option table[] = {
-        {"--data", "folder of IDX files, gzipped or not", 's', &s.data, 0, 0},
+        {"--data", "folder of IDX files; try build/curves", 's', &s.data, 0, 0},
         {"--out", "folder for results and pictures", 's', &s.out, 0, 0},
         {"--loss", "train with: all, bce, squared, absolute", 's', &s.loss, 0, 0},
         {"--pixels", "in the gradients, take the sum or the mean", 's', &s.pixels, 0, 0},
