@@ -464,14 +464,15 @@ void make_folder(const char *dir) {
         }
 }
 
+/* Opens DIR/NAME for writing, or NAME as it is where dir is NULL. */
 struct output open_output(const char *dir, const char *name) {
     struct output o;
-    snprintf(o.path, sizeof o.path, "%s/%s", dir, name);
+    snprintf(o.path, sizeof o.path, "%s%s%s", dir ? dir : "", dir ? "/" : "", name);
     snprintf(unfinished, sizeof unfinished, "%s.tmp", o.path);
     o.file = fopen(unfinished, "wb");
     if (!o.file) {
         unfinished[0] = 0;
-        die("%s: %s; name another folder with --out", o.path, strerror(errno));
+        die("%s: cannot be written: %s", o.path, strerror(errno));
     }
     return o;
 }
@@ -678,37 +679,6 @@ double squared_error_forward(double *example, const real *xhat, const real *x, s
 void squared_error_backward(real *dxhat, const real *xhat, const real *x, size_t B, size_t n) {
     for (size_t i = 0; i < B * n; i++)
         dxhat[i] += 2 * (xhat[i] - x[i]) / (real)B;
-}
-
-/* mean (n) and covariance C (n,n) of a set of images, n = 784 pixels each:
-     mean_i = 1/N sum of x_i,   C_ij = 1/N sum of (x_i - mean_i)(x_j - mean_j).
-   The second is also 1/N sum of x_i x_j, minus mean_i mean_j, and we use that form because four
-   fifths of a digit's pixels are black: a product with 0 can be left out. */
-void covariance(double *C, double *mean, const struct images *images) {
-    enum { n = PIXELS, ROOM = 128 };
-    double *x = allocate(ROOM * n, sizeof *x), N = (double)images->count;
-    memset(C, 0, sizeof(double) * n * n);
-    memset(mean, 0, sizeof(double) * n);
-    for (size_t first = 0; first < images->count; first += ROOM) {
-        size_t B = images->count - first < ROOM ? images->count - first : ROOM;
-        for (size_t k = 0; k < B * n; k++)
-            x[k] = images->pixel[first * n + k] / 255.0;
-        PARALLEL
-        for (size_t i = 0; i < n; i++)
-            for (size_t r = 0; r < B; r++) {
-                double xi = x[r * n + i];
-                mean[i] += xi;
-                if (xi > 0)
-                    for (size_t j = 0; j < n; j++)
-                        C[i * n + j] += xi * x[r * n + j];
-            }
-    }
-    for (size_t i = 0; i < n; i++)
-        mean[i] /= N;
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++)
-            C[i * n + j] = C[i * n + j] / N - mean[i] * mean[j];
-    free(x);
 }
 
 /* --- adam (chapter 2) ------------------------------------------------------ */
@@ -1162,7 +1132,7 @@ void train(const struct settings *s, struct network *net, const struct curves *k
     printf("squared error of a picture, summed over its 784 pixels\n"
            "  epoch  training     test  seconds\n");
     struct progress bar = {0};
-    double busy = 0, loss = 0, test = draw_all(net, error, unknown);
+    double busy = 0, loss = 0, fresh = draw_all(net, error, unknown), test = fresh;
     size_t epoch = 0;
     for (; epoch < s->epochs && !interrupted; epoch++) {
         double began = seconds(), sum = 0;
@@ -1196,15 +1166,18 @@ void train(const struct settings *s, struct network *net, const struct curves *k
     }
     printf("\n");
     struct output o = open_output(s->out, "learning.tsv");
-    fprintf(o.file, "epoch\ttrain\ttest\n");
+    fprintf(o.file, "epoch\ttrain\ttest\n0\tnan\t%g\n", fresh);
     for (size_t e = 0; e < epoch; e++)
         fprintf(o.file, "%zu\t%g\t%g\n", e + 1, history[2 * e], history[2 * e + 1]);
     close_output(&o);
     free(history);
     result(results, (double)epoch, "epochs", "epochs");
-    result(results, loss, "", "train_sq");
+    if (epoch)
+        result(results, loss, "", "train_sq");
+    result(results, fresh, "", "fresh_sq");
     result(results, test, "", "test_sq");
-    result(results, epoch ? busy / (double)epoch : 0, "s", "epoch_seconds");
+    if (epoch)
+        result(results, busy / (double)epoch, "s", "epoch_seconds");
     adam_free(&adam);
     free(order);
     free(x);
@@ -1558,9 +1531,9 @@ int main(int argc, char **argv) {
                          .start = "mean",
                          .epochs = 12,
                          .batch = 100,
-                         .rate = 0.005,
+                         .rate = 0.008,
                          .seed = 1,
-                         .curve = 1,
+                         .curve = 2,
                          .code = 32,
                          .tied_epochs = 3,
                          .layers = {4, {KNOBS, 100, 400, PIXELS}}};

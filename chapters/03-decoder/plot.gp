@@ -2,7 +2,7 @@
 load 'src/figure.gp'
 
 # What a run found out, by name; NaN where it did not come so far.
-found(name) = real(system("awk -F '\t' '$1 == \"".name."\" { v = $2 } END { print v == \"\" ? \"nan\" : v }' '".out."/results.tsv'"))
+found(name) = real(system("cat '".out."/results.tsv' | awk -F '\t' '$1 == \"".name."\" { v = $2 } END { print v == \"\" ? \"nan\" : v }'"))
 black = found("black_sq")
 nearest = found("nearest_sq")
 several = found("nearest_mean_sq")
@@ -11,16 +11,20 @@ pixels = found("nearest_pixels_sq")
 # The error while the decoder learns, with those it has to beat.
 set output out.'/learning.png'
 set xlabel "epoch"
-set ylabel "squared error of a picture, summed over 784 pixels"
+set ylabel "squared error of a picture (sum over 784 pixels)"
 set yrange [0:*]
-set xrange [0.5:*]
-set key bottom left maxrows 3
-plot black with lines linetype 5 title "all black", \
-     nearest with lines linetype 3 title "nearest curve in knobs", \
-     several with lines linetype 4 title "mean of the 8 nearest", \
-     pixels with lines linetype 6 dashtype 3 title "nearest in pixels (looks at the answer)", \
+set xrange [0:*]
+set key at graph 0.98,0.2
+line_name(y, name) = y == y ? sprintf("set label \"%s\" at graph 0.99,first %g right offset 0,0.6", name, y) : ""
+eval line_name(black, "all black")
+eval line_name(nearest, "nearest training curve in knobs")
+eval line_name(several, "mean of the 8 nearest")
+if (pixels == pixels) { set label "nearest in pixels (looks at the answer)" at graph 0.01,first pixels left offset 0,-0.6 }
+plot black with lines linetype 5 notitle, nearest with lines linetype 3 notitle, \
+     several with lines linetype 4 notitle, pixels with lines linetype 6 dashtype 3 notitle, \
      out.'/learning.tsv' using 1:2 with linespoints linetype 1 title "decoder, training", \
      '' using 1:3 with linespoints linetype 2 title "decoder, test"
+unset label
 set xrange [*:*]
 
 # Does the picture move or jump when a knob is turned? The third knob, x of the middle point.
@@ -67,7 +71,7 @@ set xrange [*:*]
 # Long curves are hard, because they have more ink to put in the wrong place.
 set output out.'/length.png'
 set xlabel "length of the curve in pixels"
-set ylabel "squared error of a picture, summed over 784 pixels"
+set ylabel "squared error of a picture (sum over 784 pixels)"
 set yrange [0:*]
 set key top left
 plot out.'/length.tsv' using 1:3 with linespoints linetype 3 title "nearest training curve", \
