@@ -787,18 +787,7 @@ void jacobi(double *V, double *H, size_t d) {
             }
 }
 
-/* --- pca ---------------------------------------------------------------------- */
-/* The flat surface of d dimensions that fits a cloud of points best. */
-struct pca {
-    size_t n, d;      /* coordinates of a point (pixels), directions wanted */
-    double *mean;     /* (n) the middle of the cloud */
-    double *Q;        /* (d,n) the directions, of length 1 and perpendicular to each other */
-    double *variance; /* (d) the cloud's variance along each, falling */
-    double total;  /* its variance along all n, which is its mean squared distance from the mean */
-    size_t rounds; /* how many it took */
-    double residual; /* the largest |C q - variance q|, as a fraction of the largest variance */
-};
-
+/* --- matrix products ------------------------------------------------------ */
 /* Y (d,n) = V (d,m) times X (m,n) */
 void product(double *Y, const double *V, const double *X, size_t d, size_t m, size_t n) {
     PARALLEL
@@ -818,12 +807,25 @@ void dot_products(double *Y, const double *X, const double *Z, size_t d, size_t 
             Y[k * m + l] = dot(X + k * n, Z + l * n, n);
 }
 
+/* --- pca ---------------------------------------------------------------------- */
+/* The flat surface of d dimensions that fits a cloud of points best. */
+struct pca {
+    size_t n, d;      /* coordinates of a point (pixels), directions wanted */
+    double *mean;     /* (n) the middle of the cloud */
+    double *Q;        /* (d,n) the directions, of length 1 and perpendicular to each other */
+    double *variance; /* (d) the cloud's variance along each, falling */
+    double total;  /* its variance along all n, which is its mean squared distance from the mean */
+    size_t rounds; /* how many it took */
+    double residual; /* the largest |C q - variance q|, as a fraction of the largest variance */
+};
+
 /* The d leading eigenvectors of the covariance C (n,n), by orthogonal iteration: multiply a basis
    by C, make it orthonormal again, repeat. Ten spare directions beyond the d wanted, and in each
    round the exact solution of the small problem within the basis, save most of the rounds. The
    mean (n) is only kept with the rest; pca_free gives its memory back, too. */
 struct pca pca_find(double *mean, const double *C, size_t n, size_t d, struct random *r) {
     enum { SPARE = 10, ROUNDS = 1000 };
+    const double enough = 1e-9;
     size_t m = d + SPARE < n ? d + SPARE : n;
     struct pca p = {.n = n, .d = d, .mean = mean};
     p.Q = allocate(m * n, sizeof(double));
@@ -834,7 +836,7 @@ struct pca pca_find(double *mean, const double *C, size_t n, size_t d, struct ra
         p.total += C[i * n + i];
     for (size_t k = 0; k < m * n; k++)
         p.Q[k] = random_uniform(r, -1, 1);
-    for (p.residual = 1; p.rounds < ROUNDS && p.residual > 1e-9; p.rounds++) {
+    for (p.residual = 1; p.rounds < ROUNDS && p.residual > enough; p.rounds++) {
         orthonormalise(p.Q, m, n);
         dot_products(CQ, p.Q, C, m, n, n); /* C is symmetric: its rows are its columns */
         /* H = Q C Q': the Rayleigh quotients q.Cq on its diagonal, what mixes them beside it. */
@@ -851,7 +853,7 @@ struct pca pca_find(double *mean, const double *C, size_t n, size_t d, struct ra
                 miss += pow(turned[k * n + i] - p.variance[k] * p.Q[k * n + i], 2);
             p.residual = fmax(p.residual, sqrt(miss) / p.variance[0]);
         }
-        if (p.residual > 1e-9)
+        if (p.residual > enough) /* then what C made of the basis is the next one */
             memcpy(p.Q, turned, m * n * sizeof *turned);
     }
     free(CQ);
@@ -866,6 +868,7 @@ void pca_free(struct pca *p) {
     free(p->variance);
 }
 
+/* --- what pca leaves ------------------------------------------------------ */
 /* error (d+1): the mean squared error of the images when k = 0, 1, ... d directions are kept. Each
    direction explains the square of the shadow that x - mean throws on it. */
 void pca_errors(double *error, const struct pca *p, const struct images *images) {
