@@ -55,10 +55,10 @@ set format
 set xtics autofreq
 set xrange [*:*]
 if (has('stall.tsv')) {
-    set key at graph 0.36,0.62 top right noreverse Right samplen 2
+    set key inside top right noreverse Right maxrows 3
     set xlabel "steps of plain gradient descent"
     set ylabel "squared error of an image, 500 test images"
-    set yrange [0:750]
+    set yrange [0:900]
     losses = int(system("head -n 1 '".out."/stall.tsv' | awk '{ print int((NF - 1) / 3) }'"))
     plot for [k=0:losses-1] out.'/stall.tsv' using 1:(column(3*k+2)) linetype k+1 \
          title system("head -n 1 '".out."/stall.tsv' | awk '{ sub(/_sq/, \"\", $".(3*k+2)."); print $".(3*k+2)." }'")
