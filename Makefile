@@ -40,7 +40,7 @@ FLAGS := build/flags
 $(shell mkdir -p $(BIN); echo '$(CC) $(SPEED) $(COMMON)' | cmp -s - $(FLAGS) || echo '$(CC) $(SPEED) $(COMMON)' > $(FLAGS))
 
 # --- help -----------------------------------------------------------------------
-.PHONY: help chapters test weave verify figures data clean progress mutants book format lint check-cmocka
+.PHONY: help chapters test weave verify figures data clean progress mutants bench book format lint check-cmocka
 .DELETE_ON_ERROR:
 
 help:
@@ -132,6 +132,10 @@ mutants: | check-cmocka
 	@CC='$(CC)' CFLAGS='$(INCLUDES)' LIBS='$(CMOCKA) $(LIBRARIES)' sh tests/mutants.sh $(CHAPTERS)
 
 # --- the rest -------------------------------------------------------------------
+# Chapters that measure speed have a bench.sh.
+bench: $(PROGRAMS)
+	@for b in $(wildcard chapters/*/bench.sh); do CC='$(CC)' CFLAGS='$(SPEED) $(WARNINGS) $(INCLUDES)' LIBS='$(LIBRARIES)' sh $$b || exit 1; done
+
 book:
 	@sh src/book/make.sh $(CHAPTERS)
 
