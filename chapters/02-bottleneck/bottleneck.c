@@ -41,8 +41,8 @@
 #endif
 typedef REAL real;
 
-/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES
-   lets one core add several terms at a time. Each result is still computed by one core in one
+/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES lets one
+   core add several terms at a time to a variable that must be called sum. Each result is still computed by one core in one
    order, so a run does not depend on the number of cores. */
 #ifdef _OPENMP
 #define PARALLEL _Pragma("omp parallel for schedule(static)")
@@ -78,8 +78,8 @@ void *allocate(size_t n, size_t size) {
 }
 
 /* --- random numbers (chapter 1) ---------------------------------------------- */
-/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The
-   state is explicit: who holds it, and only he, draws from it. The same seed gives the same stream
+/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The state is
+   explicit: only its holder draws from it. The same seed gives the same stream
    everywhere. */
 struct random {
     uint64_t state[4];
@@ -176,7 +176,7 @@ void dense_forward(real *s, const real *x, const real *W, const real *b, size_t 
 /* From ds (B,out), the derivatives of the loss with respect to the sums:
      dW (in,out) += sum over r of x_ri ds_rj
      db (out)    += sum over r of ds_rj
-     dx (B,in)   += sum over j of ds_rj W_ij
+     dx (B,in)   += sum over j of ds_rj W_ji
    dx may be NULL: nobody wants to change the pixels. */
 void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x, const real *W,
                     size_t B, size_t in, size_t out) {
@@ -206,7 +206,7 @@ enum { MAX_LAYERS = 32 };
 
 /* One row of the table of everything that can be learned. */
 struct tensor {
-    char name[8];
+    char name[24];
     size_t rows, cols;
     real *value, *grad; /* (rows,cols) */
 };
@@ -377,7 +377,7 @@ unsigned char *read_idx(size_t *count, const char *path, uint32_t magic, size_t 
         die("%s: its images are %u x %u; we need 28 x 28", path, word[2], word[3]);
     size_t claimed = word[1], have = 0, room = 1 << 20;
     unsigned char *data = allocate(room, 1);
-    while (n > 0) { /* one byte more than was claimed would be one too many */
+    while (n > 0) { /* until the end, or until more has come than was claimed */
         if (have == room && !(data = realloc(data, room *= 2)))
             die("%s: not enough memory to read it", path);
         size_t want = room - have < 1 << 20 ? room - have : 1 << 20;
@@ -526,7 +526,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
         for (size_t y = 0; y < cell; y++)
             for (size_t x = 0; x < cell; x++) {
                 real v = image[k * PIXELS + y / zoom * SIDE + x / zoom];
-                v = v < 0 ? 0 : v > 1 ? 1 : v;
+                v = v > 0 ? v < 1 ? v : 1 : 0; /* a NaN becomes 0 */
                 size_t top = gap + k / cols * (cell + gap), left = gap + k % cols * (cell + gap);
                 sheet[(top + y) * width + left + x] = (unsigned char)(v * 255 + (real)0.5);
             }
@@ -542,7 +542,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
 }
 
 /* --- options (chapter 1) ----------------------------------------------------- */
-/* A program lists its options in a table; `end` is a row without a name. */
+/* A program lists its options in a table; its last row has no name. */
 struct option {
     const char *name, *help;
     char kind;   /* 's' text, 'n' whole number, 'x' number, 'l' list of sizes a,b,c */
@@ -851,7 +851,8 @@ struct pca pca_find(double *mean, const double *C, size_t n, size_t d, struct ra
             double miss = 0;
             for (size_t i = 0; i < n; i++)
                 miss += pow(turned[k * n + i] - p.variance[k] * p.Q[k * n + i], 2);
-            p.residual = fmax(p.residual, sqrt(miss) / p.variance[0]);
+            /* Less than 1e-6 is no variance but rounding: all images are the same. */
+            p.residual = fmax(p.residual, sqrt(miss) / fmax(p.variance[0], 1e-6));
         }
         if (p.residual > enough) /* then what C made of the basis is the next one */
             memcpy(p.Q, turned, m * n * sizeof *turned);
@@ -1134,6 +1135,11 @@ const char *file_name(const char *what, const char *set, const char *end) {
     return name;
 }
 
+/* a in percent of b; 0 where b is 0, as with a single image. */
+double percent(double a, double b) {
+    return b > 0 ? 100 * a / b : 0;
+}
+
 /* Finds the principal components of the training images and what they leave of both sets. */
 void study_pca(struct study *y, size_t directions, const struct settings *s,
                struct results *results) {
@@ -1159,7 +1165,7 @@ void study_pca(struct study *y, size_t directions, const struct settings *s,
     struct output o = open_output(s->out, file_name("pca", y->name, ".tsv"));
     fprintf(o.file, "d\ttrain\ttest\tleft\tvariance\n");
     for (size_t k = 0; k < directions; k++) {
-        double left = 100 * y->test_error[k] / y->test_error[0];
+        double left = percent(y->test_error[k], y->test_error[0]);
         fprintf(o.file, "%zu\t%g\t%g\t%g\t%g\n", k, y->train_error[k], y->test_error[k], left,
                 k ? y->pca.variance[k - 1] : y->pca.total);
         result(results, y->train_error[k], "squared error", "%s_pca_train_%zu", y->name, k);
@@ -1236,7 +1242,7 @@ void hold_against_pca(double *own, double *angle, struct study *y, struct networ
     own[1] = network_error(net, &y->test, y->pca.mean);
     for (int t = 0; t < 2; t++) {
         const char *set = t ? "test" : "train";
-        excess[t] = 100 * (own[t] / pca[t] - 1);
+        excess[t] = percent(own[t] - pca[t], pca[t]);
         *worst = fmax(*worst, fabs(excess[t]));
         result(results, own[t], "squared error", "%s_net_%s_%zu", y->name, set, d);
         result(results, excess[t], "%", "%s_excess_%s_%zu", y->name, set, d);
@@ -1252,8 +1258,8 @@ void hold_against_pca(double *own, double *angle, struct study *y, struct networ
     result(results, angle[d > 1 ? d - 2 : 0], "degrees", "%s_angle_second_%zu", y->name, d);
     result(results, angle[d - 1], "degrees", "%s_angle_%zu", y->name, d);
     /* How far the last direction that fits in stands out from the first that does not. */
-    result(results, 100 * (y->pca.variance[d - 1] / y->pca.variance[d] - 1), "%", "%s_gap_%zu",
-           y->name, d);
+    double last = y->pca.variance[d - 1], next = y->pca.variance[d];
+    result(results, percent(last - next, next), "%", "%s_gap_%zu", y->name, d);
 }
 
 /* Trains a network for each code and holds it against PCA. */
@@ -1298,7 +1304,7 @@ void compare(struct study *y, const struct settings *s, struct results *results,
         for (size_t e = 0; e < epochs; e++) {
             double error = history[c * epochs + e];
             fprintf(o.file, "%zu\t%zu\t%g\t%g\t%g\n", e + 1, s->codes.size[c], error, pca,
-                    100 * (error / pca - 1));
+                    percent(error - pca, pca));
         }
         fprintf(o.file, "\n\n"); /* for gnuplot: here the next line begins */
     }
@@ -1440,12 +1446,13 @@ void show_other_codes(struct study *y, const struct settings *s, struct results 
     }
     print_code(net, x, "after");
     double after = network_error(net, &y->test, y->pca.mean);
+    double changed = percent(fabs(after - before), before) / 100;
     decoder_plane(Q, net);
     principal_angles(angle, Q, y->pca.Q, d, PIXELS);
     printf("  test error %.6f before, %.6f after: changed by %.0e of it\n"
            "  largest angle to the plane of PCA %.3f degrees before, %.3f after\n\n",
-           before, after, fabs(after / before - 1), angle_before, angle[d - 1]);
-    result(results, fabs(after / before - 1), "", "mixing_changes_error");
+           before, after, changed, angle_before, angle[d - 1]);
+    result(results, changed, "", "mixing_changes_error");
     for (size_t k = 0; k < n; k++)
         W[k] = (double)net->layer[1].W[k];
     draw_signed(sheet + 2 * n, W, d);
@@ -1575,7 +1582,7 @@ void compare_manifolds(const struct study *digits, const struct study *curves,
             continue;
         printf("  %-22s", text[a]);
         for (size_t k = 0; k < 7; k++)
-            printf("%8.2f", 100 * all[a]->test_error[d[k]] / all[a]->test_error[0]);
+            printf("%8.2f", percent(all[a]->test_error[d[k]], all[a]->test_error[0]));
         printf("\n");
     }
     printf("\n");
