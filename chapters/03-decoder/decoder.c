@@ -45,8 +45,8 @@
 #endif
 typedef REAL real;
 
-/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES
-   lets one core add several terms at a time. Each result is still computed by one core in one
+/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES lets one
+   core add several terms at a time to a variable that must be called sum. Each result is still computed by one core in one
    order, so a run does not depend on the number of cores. */
 #ifdef _OPENMP
 #define PARALLEL _Pragma("omp parallel for schedule(static)")
@@ -82,8 +82,8 @@ void *allocate(size_t n, size_t size) {
 }
 
 /* --- random numbers (chapter 1) -------------------------------------------- */
-/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The
-   state is explicit: who holds it, and only he, draws from it. The same seed gives the same stream
+/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The state is
+   explicit: only its holder draws from it. The same seed gives the same stream
    everywhere. */
 struct random {
     uint64_t state[4];
@@ -180,7 +180,7 @@ void dense_forward(real *s, const real *x, const real *W, const real *b, size_t 
 /* From ds (B,out), the derivatives of the loss with respect to the sums:
      dW (in,out) += sum over r of x_ri ds_rj
      db (out)    += sum over r of ds_rj
-     dx (B,in)   += sum over j of ds_rj W_ij
+     dx (B,in)   += sum over j of ds_rj W_ji
    dx may be NULL: nobody wants to change the pixels. */
 void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x, const real *W,
                     size_t B, size_t in, size_t out) {
@@ -210,7 +210,7 @@ enum { MAX_LAYERS = 32 };
 
 /* One row of the table of everything that can be learned. */
 struct tensor {
-    char name[8];
+    char name[24];
     size_t rows, cols;
     real *value, *grad; /* (rows,cols) */
 };
@@ -381,7 +381,7 @@ unsigned char *read_idx(size_t *count, const char *path, uint32_t magic, size_t 
         die("%s: its images are %u x %u; we need 28 x 28", path, word[2], word[3]);
     size_t claimed = word[1], have = 0, room = 1 << 20;
     unsigned char *data = allocate(room, 1);
-    while (n > 0) { /* one byte more than was claimed would be one too many */
+    while (n > 0) { /* until the end, or until more has come than was claimed */
         if (have == room && !(data = realloc(data, room *= 2)))
             die("%s: not enough memory to read it", path);
         size_t want = room - have < 1 << 20 ? room - have : 1 << 20;
@@ -530,7 +530,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
         for (size_t y = 0; y < cell; y++)
             for (size_t x = 0; x < cell; x++) {
                 real v = image[k * PIXELS + y / zoom * SIDE + x / zoom];
-                v = v < 0 ? 0 : v > 1 ? 1 : v;
+                v = v > 0 ? v < 1 ? v : 1 : 0; /* a NaN becomes 0 */
                 size_t top = gap + k / cols * (cell + gap), left = gap + k % cols * (cell + gap);
                 sheet[(top + y) * width + left + x] = (unsigned char)(v * 255 + (real)0.5);
             }
@@ -546,7 +546,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
 }
 
 /* --- options (chapter 1) --------------------------------------------------- */
-/* A program lists its options in a table; `end` is a row without a name. */
+/* A program lists its options in a table; its last row has no name. */
 struct option {
     const char *name, *help;
     char kind;   /* 's' text, 'n' whole number, 'x' number, 'l' list of sizes a,b,c */
@@ -1117,7 +1117,7 @@ double draw_all(struct network *net, double *error, const struct curves *c) {
     return sum / (double)c->count;
 }
 
-/* --- the experiments; each prints a table and writes what plot.gp needs ------- */
+/* The experiments. Each prints a table and writes what plot.gp needs. */
 
 /* Trains until the epochs are over or Ctrl-C is pressed. */
 void train(const struct settings *s, struct network *net, const struct curves *known,

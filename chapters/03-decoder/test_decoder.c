@@ -227,7 +227,7 @@ int check_tied(enum activation f, double near_corner) {
     memset(&k, 0, sizeof k);
     k.t = tied_new(N, D, f, B);
     struct random r;
-    random_seed(&r, 11);
+    random_seed(&r, 12);
     fill(k.t.value, k.t.parameters, &r);
     fill_picture(k.t.b, D, &r); /* positive: few units are off for every example */
     fill_picture(k.x, B * N, &r);
