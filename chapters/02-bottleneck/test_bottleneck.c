@@ -115,6 +115,17 @@ void autoencoder_backward(void *context) {
 
 /* --- end of the check of the autoencoder ----------------------------------------- */
 
+/* What db1 would be if the way back read the decoder's weights as if they lay in memory as (out,in). */
+void transposed_decoder(double *guess, struct autoencoder *t) {
+    const struct layer *decoder = &t->net.layer[1];
+    autoencoder_backward(t);
+    memset(guess, 0, decoder->in * sizeof *guess);
+    for (size_t r = 0; r < B; r++)
+        for (size_t j = 0; j < decoder->out; j++)
+            for (size_t i = 0; i < decoder->in; i++)
+                guess[i] += decoder->ds[r * decoder->out + j] * decoder->W[j * decoder->in + i];
+}
+
 int check_autoencoder(const char *title, const size_t *size, const enum activation *f,
                       size_t depth) {
     static struct autoencoder t;
@@ -129,6 +140,9 @@ int check_autoencoder(const char *title, const size_t *size, const enum activati
                               .backward = autoencoder_backward,
                               .net = &t,
                               .batch = B};
+    double transposed[N] = {0};
+    if (depth == 2)
+        transposed_decoder(transposed, &t);
     gc_size(&check, "the number of pixels n", N);
     gc_size(&check, "the number of values in the batch, B times n", B * N);
     gc_add(&check, "x", t.x, t.dx, B, N);
@@ -138,6 +152,9 @@ int check_autoencoder(const char *title, const size_t *size, const enum activati
         struct gc_tensor *q = gc_add(&check, p->name, p->value, p->grad, p->rows, p->cols);
         if (t.net.layer[i / 2].f != IDENTITY)
             q->slope = t.slope[i / 2];
+        if (depth == 2 && i == 1)
+            gc_foresee(q, "The weights are read transposed on the way back through the decoder.",
+                       NULL, transposed);
     }
     int failed = gc_run(&check);
     network_free(&t.net);
