@@ -1449,7 +1449,8 @@ void show_other_codes(struct study *y, const struct settings *s, struct results 
     double changed = percent(fabs(after - before), before) / 100;
     decoder_plane(Q, net);
     principal_angles(angle, Q, y->pca.Q, d, PIXELS);
-    printf("  test error %.6f before, %.6f after: changed by %.0e of it\n"
+    printf("  test error %.4f before, %.4f after\n"
+           "  changed by %.0e of itself, which is rounding\n"
            "  largest angle to the plane of PCA %.3f degrees before, %.3f after\n\n",
            before, after, changed, angle_before, angle[d - 1]);
     result(results, changed, "", "mixing_changes_error");
