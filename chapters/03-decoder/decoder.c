@@ -876,9 +876,9 @@ void decoder_start(struct network *net, double mean, struct random *r) {
     }
 }
 
-/* Draws B curves z (B,6), compares them with their pictures x (B,pixels), and leaves in the network
-   the gradient of the loss, which it returns. dz (B,6) += the gradient of the knobs; it may be
-   NULL, for in training they are what they are. example (B) gets each picture's error. */
+/* Draws B curves z (B,6) and compares them with their pictures x (B,pixels). Returns the loss and
+   leaves its gradient in the network; example (B) gets each picture's error. dz (B,6) += the
+   gradient of the knobs; it may be NULL, for in training they are what they are. */
 double decoder_gradient(struct network *net, real *dz, double *example, const real *z,
                         const real *x, size_t B) {
     size_t pixels = net->layer[net->depth - 1].out;
@@ -1291,7 +1291,7 @@ void compare_lookups(const struct settings *s, struct network *net, const struct
 void turn_knobs(const struct settings *s, struct network *net, const struct curves *known,
                 const struct curves *unknown, struct results *results) {
     enum { FRAMES = 13, FINE = 401 };
-    const real *from = unknown->z + s->curve % unknown->count * KNOBS;
+    const real *from = unknown->z + s->curve * KNOBS;
     real *z = allocate(FINE * KNOBS, sizeof *z);
     real *sheet = allocate(KNOBS * FRAMES * PIXELS, sizeof *sheet);
     for (size_t k = 0; k < KNOBS; k++) {
@@ -1333,8 +1333,7 @@ void turn_knobs(const struct settings *s, struct network *net, const struct curv
            "  the decoder's picture moves at most %6.3f in a step, %7.1f on the whole way\n"
            "  the nearest curve's moves at most   %6.3f in a step, %7.1f on the whole way, in %zu "
            "jumps\n\n",
-           s->curve % unknown->count, FINE - 1, largest, total, largest_lookup, total_lookup,
-           jumps);
+           s->curve, FINE - 1, largest, total, largest_lookup, total_lookup, jumps);
     result(results, largest, "", "largest_move");
     result(results, largest_lookup, "", "largest_move_lookup");
     result(results, (double)jumps, "jumps", "lookup_jumps");
@@ -1419,14 +1418,14 @@ void map_errors(const struct settings *s, const struct curves *c, const double *
             fprintf(o.file, "%zu\t%g\t%g\t%g\n", 2 * k + 1, drawn[k] / curves[k],
                     looked_up[k] / curves[k], curves[k]);
     close_output(&o);
-    printf("the decoder's error by where the middle point lies\n"
-           "  in the middle of the picture  %8.3f\n  in a corner                   %8.3f\n\n",
-           inner / inner_n, outer / outer_n);
-    result(results, inner / inner_n, "", "middle_sq");
-    result(results, outer / outer_n, "", "corner_sq");
+    if (inner_n > 0 && outer_n > 0) {
+        printf("the decoder's error by where the middle point lies\n"
+               "  in the middle of the picture  %8.3f\n  in a corner                   %8.3f\n\n",
+               inner / inner_n, outer / outer_n);
+        result(results, inner / inner_n, "", "middle_sq");
+        result(results, outer / outer_n, "", "corner_sq");
+    }
 }
-
-enum share { BOTH, ENCODER_ONLY, DECODER_ONLY };
 
 /* The mean test error of a tied autoencoder, or of an untied one (net) where that is given. */
 double reconstruct_all(struct tied *t, struct network *net, const struct curves *c) {
@@ -1526,6 +1525,7 @@ void train_tied(const struct settings *s, const struct curves *known, const stru
 }
 
 int main(int argc, char **argv) {
+    const size_t usual_curve = 2; /* a long one, bent once */
     struct settings s = {.data = "build/curves",
                          .out = "build/" CHAPTER,
                          .start = "mean",
@@ -1533,7 +1533,7 @@ int main(int argc, char **argv) {
                          .batch = 100,
                          .rate = 0.008,
                          .seed = 1,
-                         .curve = 2,
+                         .curve = usual_curve,
                          .code = 32,
                          .tied_epochs = 3,
                          .layers = {4, {KNOBS, 100, 400, PIXELS}}};
@@ -1561,6 +1561,10 @@ int main(int argc, char **argv) {
         bad_option("--start", s.start, "is neither mean nor zero");
     use_threads(s.threads);
     struct curves known = read_curves(s.data, "train"), unknown = read_curves(s.data, "t10k");
+    if (s.curve == usual_curve && s.curve >= unknown.count)
+        s.curve = unknown.count - 1; /* a tiny set */
+    if (s.curve >= unknown.count)
+        bad_option("--curve", NULL, "is beyond the last test curve; they are counted from 0");
     make_folder(s.out);
     catch_interrupts();
 
@@ -1569,7 +1573,8 @@ int main(int argc, char **argv) {
     struct random r;
     random_seed(&r, s.seed);
     real mean[PIXELS];
-    double level = mean_picture(mean, &known);
+    /* Pictures that are all black or all white would have an infinite logit. */
+    double level = fmin(fmax(mean_picture(mean, &known), 1e-6), 1 - 1e-6);
     struct network net =
         decoder_new(s.layers.size, s.layers.n - 1, s.batch > ROWS ? s.batch : ROWS);
     decoder_start(&net, from_mean ? level : 0.5, &r);

@@ -31,10 +31,10 @@ set xrange [*:*]
 set output out.'/steps.png'
 set xlabel "position of the knob: x of the middle point"
 set ylabel "how far the picture moves in one step of 1/200"
-set key top right
+set key inside top right
 set logscale y
 set format y "%g"
-set yrange [0.001:20]
+set yrange [0.005:60]
 plot out.'/steps.tsv' index 2 using 2:4 with impulses linetype 3 linewidth 2 dashtype 1 title "nearest training curve", \
      '' index 2 using 2:3 with lines linetype 2 dashtype 1 title "decoder"
 unset logscale
@@ -73,7 +73,7 @@ set output out.'/length.png'
 set xlabel "length of the curve in pixels"
 set ylabel "squared error of a picture (sum over 784 pixels)"
 set yrange [0:*]
-set key top left
+set key inside top left
 plot out.'/length.tsv' using 1:3 with linespoints linetype 3 title "nearest training curve", \
      '' using 1:2 with linespoints linetype 2 title "decoder"
 
