@@ -854,7 +854,8 @@ struct pca pca_find(double *mean, const double *C, size_t n, size_t d, struct ra
             /* Less than 1e-6 is no variance but rounding: all images are the same. */
             p.residual = fmax(p.residual, sqrt(miss) / fmax(p.variance[0], 1e-6));
         }
-        if (p.residual > enough) /* then what C made of the basis is the next one */
+        /* What C made of the basis is the next one, unless this one stays. */
+        if (p.residual > enough && p.rounds + 1 < ROUNDS)
             memcpy(p.Q, turned, m * n * sizeof *turned);
     }
     free(CQ);
@@ -1253,7 +1254,6 @@ void hold_against_pca(double *own, double *angle, struct study *y, struct networ
     free(Q);
     printf("  %4zu %7.3f %7.3f %6.2f %%  %7.3f %7.3f %6.2f %%  %7.2f deg %6.2f deg\n", d, pca[0],
            own[0], excess[0], pca[1], own[1], excess[1], angle[0], angle[d - 1]);
-    fflush(stdout);
     result(results, angle[0], "degrees", "%s_angle_smallest_%zu", y->name, d);
     result(results, angle[d > 1 ? d - 2 : 0], "degrees", "%s_angle_second_%zu", y->name, d);
     result(results, angle[d - 1], "degrees", "%s_angle_%zu", y->name, d);
@@ -1627,6 +1627,7 @@ int has_images(const char *dir) {
 }
 
 int main(int argc, char **argv) {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, even into a pipe */
     struct settings s = {.data = "data/digits",
                          .curves = "build/curves",
                          .out = "build/" CHAPTER,

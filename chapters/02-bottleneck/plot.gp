@@ -24,7 +24,10 @@ if (lines("net-digits.tsv") > 0) {
     unset multiplot
     unset title
 
-    # How the networks come down to it.
+}
+
+# How the networks come down to it. A run of no epochs has nothing to show here.
+if (lines("learning-digits.tsv") > 0) {
     set output out.'/learning.png'
     set xlabel "epoch"
     set xrange [1:*]
@@ -32,28 +35,33 @@ if (lines("net-digits.tsv") > 0) {
     set format y "%g %%"
     set yrange [*:*]
     set ylabel "error above that of PCA, during the epoch"
-    set key top right
+    set key top right invert
     plot for [k=0:lines("net-digits.tsv")-1] out.'/learning-digits.tsv' index k using 1:($5 > 0 ? $5 : NaN) \
         with linespoints linetype k+1 pointsize 0.8 title sprintf("d = %s", word(system("tail -n +2 '".out."/net-digits.tsv' | cut -f 1 | tr '\n' ' '"), k+1))
     unset logscale
     set format y
+    set key noinvert
+}
 
+if (lines("net-digits.tsv") > 0) {
     # The angles between what the decoder can paint and the plane of PCA.
     set output out.'/angles.png'
     set multiplot layout 1,panels
     set xlabel "numbers in the code, d"
     set ylabel "principal angles, in degrees"
+    set key bottom right
     set yrange [0.1:100]
     set logscale y
     set xrange [0:31]
     do for [name in have_curves ? "digits curves" : "digits"] {
         set title name
-        plot out.'/angles-'.name.'.tsv' using 1:3 with points linetype 1 pointtype 6 pointsize 1 notitle, \
+        plot out.'/angles-'.name.'.tsv' using 1:3 with points linetype 1 pointtype 6 pointsize 1 title "each angle", \
              out.'/net-'.name.'.tsv' using 1:7 with points linetype 2 pointtype 7 pointsize 1 title "the largest"
     }
     unset multiplot
     unset logscale
     unset title
+    set key top right
 }
 
 # Digits, curves and the bar, each as a part of what there is.
@@ -77,7 +85,7 @@ if (lines("codes.tsv") > 0) {
     set output out.'/codes.png'
     set multiplot layout 1,2
     set size ratio 1
-    set style textbox opaque fillcolor "white" border linecolor "#888888" margins 0.4,0.3
+    set style textbox opaque fillcolor "white" border linecolor "#888888" margins 0.7,0.5
     unset key
     do for [panel=0:1] {
         set title (panel ? "code of the trained network" : "first two principal components")

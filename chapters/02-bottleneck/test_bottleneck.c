@@ -377,9 +377,27 @@ void exercise(void **state) {
                               .backward = exercise_backward,
                               .net = &t,
                               .batch = B};
+    /* What dW of each layer would be after three likely mistakes, once the error's own is known. */
+    static double overwritten[2][N * 2], subtracted[2][N * 2], squared[2][N * 2];
+    autoencoder_backward(&t);
+    for (size_t l = 0; l < 2; l++)
+        for (size_t k = 0; k < N * 2; k++) {
+            double w = t.net.layer[l].W[k], dw = t.net.layer[l].dW[k];
+            overwritten[l][k] = lambda * w;
+            subtracted[l][k] = dw - lambda * w;
+            squared[l][k] = dw + lambda / 2 * w * w;
+        }
     for (size_t i = 0; i < t.net.tensors; i++) {
         struct tensor *p = &t.net.tensor[i];
-        gc_add(&check, p->name, p->value, p->grad, p->rows, p->cols);
+        struct gc_tensor *q = gc_add(&check, p->name, p->value, p->grad, p->rows, p->cols);
+        if (i % 2) /* the tensors are W1, b1, W2, b2 */
+            continue;
+        gc_foresee(q, "The error's gradient is gone: an = stands where += is meant.", NULL,
+                   overwritten[i / 2]);
+        gc_foresee(q, "The penalty's gradient is subtracted, and should be added.", NULL,
+                   subtracted[i / 2]);
+        gc_foresee(q, "This adds the penalty itself, strength/2 w^2, and not its derivative.", NULL,
+                   squared[i / 2]);
     }
     int failed = gc_run(&check);
     network_free(&t.net);
