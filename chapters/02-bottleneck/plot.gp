@@ -8,6 +8,52 @@ lines(name) = int(system("cat '".out."/".name."' 2>/dev/null | grep -c '^[0-9]'"
 have_curves = lines("net-curves.tsv") > 0
 panels = have_curves ? 2 : 1
 
+# One number out of two: a cloud of points, the line through its middle m, and the shadow of one point x.
+set terminal pngcairo size 700,420 font "DejaVu Sans,12"
+set output out.'/shadow.png'
+set size ratio -1
+set xrange [-3.6:3.6]
+set yrange [-2.1:2.1]
+set xlabel "pixel 1, minus its mean"
+set ylabel "pixel 2, minus its mean"
+unset key
+turn = 30 * pi / 180
+along(k) = 0.8 * (k - 30.5) / 8 - 0.3 * sin(5.0 * k)
+beside(k) = 0.8 * sin(1.1 * k * k) * cos(0.9 * along(k) / 2)
+east(a, b) = a * cos(turn) - b * sin(turn)
+north(a, b) = a * sin(turn) + b * cos(turn)
+a = 2.2 # of x, along the line and beside it
+b = -1.2
+corner = 0.18
+set arrow from east(a,0),north(a,0) to east(a,b),north(a,b) nohead linewidth 2.5 linecolor "#D55E00" dashtype 2 front
+set arrow from east(a-corner,0),north(a-corner,0) to east(a-corner,-corner),north(a-corner,-corner) nohead linecolor "#444444" front
+set arrow from east(a-corner,-corner),north(a-corner,-corner) to east(a,-corner),north(a,-corner) nohead linecolor "#444444" front
+set arrow from 0,0 to east(a,0),north(a,0) nohead linewidth 4 linecolor "#000000" front
+set arrow from 0,0 to east(a,b),north(a,b) nohead linewidth 1.5 linecolor "#888888" front
+set style textbox opaque fillcolor "white" noborder margins 0.3,0.2
+set label "m" at 0,0 right offset -0.8,0.8 front boxed
+set label "z" at east(a/2,0),north(a/2,0) right offset -0.8,0.8 front boxed
+set label "x" at east(a,b),north(a,b) left offset 1,-0.3 front boxed
+set label "x̂ = m + z q" at east(a,0),north(a,0) right offset -0.3,0.9 front boxed
+set label "lost" at east(a,b/2),north(a,b/2) left offset 1,0 textcolor "#D55E00" front boxed
+set label "direction q" at east(-3.2,0),north(-3.2,0) left offset 1.5,-0.4 textcolor "#0072B2" front boxed
+set print $cloud
+do for [k=1:60] { print sprintf("%g\t%g", east(along(k), beside(k)), north(along(k), beside(k))) }
+set print $line
+do for [k=-4:4:8] { print sprintf("%g\t%g", east(k, 0), north(k, 0)) }
+set print $three
+print sprintf("%g\t%g\n%g\t%g\n0\t0", east(a, b), north(a, b), east(a, 0), north(a, 0))
+unset print
+plot $cloud with points pointtype 7 pointsize 0.7 linecolor "#999999", $line linetype 1, \
+     $three with points pointtype 7 pointsize 1.4 linecolor "#000000"
+unset arrow
+unset label
+set size noratio
+set key
+set xrange [*:*]
+set yrange [*:*]
+set terminal pngcairo size 900,560 font "DejaVu Sans,12"
+
 # What is left at each size of code: PCA as a line, the trained networks as circles on it.
 if (lines("net-digits.tsv") > 0) {
     set output out.'/errors.png'
