@@ -41,9 +41,10 @@ unset logscale
 set format y
 set yrange [*:*]
 
-# Where in the picture a point makes a curve hard to draw.
+# Where in the picture a point makes a curve hard to draw. Both maps have one scale, from the least error to the most.
+extreme(sign) = real(system("awk -F '\t' 'NR > 1 { for (i = 3; i <= 4; i++) if ($i != \"nan\" && $i != \"\" && (!n++ || ".sign." * $i > ".sign." * m)) m = $i } END { print n ? m : 0 }' '".out."/grid.tsv'"))
 set output out.'/map.png'
-set terminal pngcairo size 900,480 font "DejaVu Sans,12" background "white"
+set terminal pngcairo size 900,420 font "DejaVu Sans,12" background "white"
 set multiplot layout 1,2
 set size square
 set xrange [4:24]
@@ -53,6 +54,7 @@ set ytics 4,4,24
 set xlabel "column"
 set ylabel "row"
 set cblabel "squared error of a picture"
+set cbrange [floor(2 * extreme("-1")) / 2.0:floor(2 * extreme("1")) / 2.0 + 0.5]
 set palette defined (0 "#F7FBFF", 0.35 "#9ECAE1", 0.7 "#3182BD", 1 "#08306B")
 unset key
 unset grid
