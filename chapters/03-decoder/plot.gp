@@ -7,13 +7,14 @@ black = found("black_sq")
 nearest = found("nearest_sq")
 several = found("nearest_mean_sq")
 pixels = found("nearest_pixels_sq")
+epochs = found("epochs") > 0 ? found("epochs") : 1 # an axis without length cannot be drawn
 
 # The error while the decoder learns, with those it has to beat.
 set output out.'/learning.png'
 set xlabel "epoch"
 set ylabel "squared error of a picture (sum over 784 pixels)"
 set yrange [0:*]
-set xrange [0:*]
+set xrange [0:epochs]
 set key at graph 0.98,0.2
 line_name(y, name) = y == y ? sprintf("set label \"%s\" at graph 0.99,first %g right offset 0,0.6", name, y) : ""
 eval line_name(black, "all black")
@@ -85,7 +86,7 @@ unset output
 unset grid
 set xlabel "epoch"
 set ylabel ""
-set xrange [0:*]
+set xrange [0:epochs]
 set yrange [0:*]
 unset key
 set title "squared error on test curves: decoder (*), nearest training curve (-)"
