@@ -1298,11 +1298,24 @@ struct score judge(struct autoencoder *a, const struct images *images, size_t co
     return score;
 }
 
-/* The loss of a run that goes well is a number. */
-void require_number(double loss, const char *option, double rate) {
-    if (!isfinite(loss))
-        die("the loss is not a number any more: the steps are too large; try %s %g", option,
-            rate / 10);
+/* Ends the program when a loss that was `start` is far above it, or not a number: then the steps
+   are too large. On a batch we look at the network's own loss, which may jump a little in the first
+   steps. Squared and absolute error cannot grow far, for xhat stays between 0 and 1; what runs away
+   are the logits, and that shows in the cross-entropy of the test images. */
+void require_sense(struct progress *bar, double now, double start, double factor, const char *what,
+                   enum loss kind, const char *option, double rate) {
+    if (now <= factor * start) /* false where now is not a number */
+        return;
+    hide_progress(bar);
+    die("trained on %s, %s went from %.4g to %.4g: the steps are too large; try %s %g",
+        loss_name[kind], what, start, now, option, rate / 10);
+}
+
+enum { JUMP = 1000, RUNAWAY = 20 };
+
+/* Of a network's score, what it was trained on. */
+double own_loss(const struct score *score, enum loss kind) {
+    return kind == BCE ? score->bce : kind == SQUARED ? score->sq : score->absolute;
 }
 
 /* Networks that learn side by side: one for each loss, from one start, on the same batches. */
@@ -1345,7 +1358,6 @@ void print_scores(const struct race *race, const struct score *score, FILE *file
         fprintf(file, "\t%g\t%g\t%g", score[k].sq, score[k].bce, score[k].absolute);
     }
     printf("\n");
-    fflush(stdout);
     fprintf(file, "\n");
 }
 
@@ -1392,7 +1404,7 @@ void train(const struct settings *s, struct race *race, const struct images *tra
            const struct images *test, struct results *results) {
     size_t count = train_set->count, *order = allocate(count, sizeof *order), epoch = 0, steps = 0;
     double share = choose_share(s->pixels);
-    struct score score[LOSSES];
+    struct score start[LOSSES], score[LOSSES];
     struct progress bar = {0};
     struct random random;
     random_seed(&random, s->seed + 1);
@@ -1401,7 +1413,7 @@ void train(const struct settings *s, struct race *race, const struct images *tra
            s->hidden, s->batch, s->rate);
     print_heads(race, o.file, "epoch");
     for (size_t k = 0; k < race->n; k++)
-        score[k] = judge(&race->runner[k], test, test->count, race->x);
+        start[k] = score[k] = judge(&race->runner[k], test, test->count, race->x);
     print_scores(race, score, o.file, "epoch", 0);
     while (epoch < s->epochs && !interrupted) {
         shuffle(order, count, &random);
@@ -1409,12 +1421,13 @@ void train(const struct settings *s, struct race *race, const struct images *tra
             size_t B = count - at < s->batch ? count - at : s->batch;
             gather(race->x, train_set, order + at, B);
             for (size_t k = 0; k < race->n; k++) {
-                double start = seconds();
+                double began = seconds();
                 struct autoencoder *a = &race->runner[k];
                 double loss = autoencoder_gradient(a, NULL, race->x, race->x, B, share);
-                require_number(loss, "--rate", s->rate);
+                require_sense(&bar, loss, own_loss(&start[k], a->kind), JUMP, "the loss", a->kind,
+                              "--rate", s->rate);
                 adam_step(&race->adam[k], a->net.value, a->net.grad, s->rate);
-                race->seconds[k] += seconds() - start;
+                race->seconds[k] += seconds() - began;
             }
             steps++;
             show_progress(&bar, ((double)epoch + (double)at / (double)count) / (double)s->epochs,
@@ -1425,9 +1438,12 @@ void train(const struct settings *s, struct race *race, const struct images *tra
         for (size_t k = 0; k < race->n; k++)
             score[k] = judge(&race->runner[k], test, test->count, race->x);
         print_scores(race, score, o.file, "epoch", epoch);
-        for (size_t k = 0; k < race->n; k++)
-            result(results, score[k].sq, "", "sq_%s_epoch_%zu", loss_name[race->runner[k].kind],
-                   epoch);
+        for (size_t k = 0; k < race->n; k++) {
+            enum loss kind = race->runner[k].kind;
+            require_sense(&bar, score[k].bce, start[k].bce, RUNAWAY, "the cross-entropy", kind,
+                          "--rate", s->rate);
+            result(results, score[k].sq, "", "sq_%s_epoch_%zu", loss_name[kind], epoch);
+        }
     }
     close_output(&o);
     if (interrupted)
@@ -1458,8 +1474,8 @@ void stall(const struct settings *s, const struct images *train_set, const struc
     struct race race = race_new(s, s->bias);
     size_t count = train_set->count, *order = allocate(count, sizeof *order), at = count, step = 0;
     size_t judged = test->count < 500 ? test->count : 500;
-    double share = choose_share(s->pixels), escaped[LOSSES] = {0}, start[LOSSES] = {0};
-    struct score score[LOSSES];
+    double share = choose_share(s->pixels), escaped[LOSSES] = {0};
+    struct score start[LOSSES], score[LOSSES];
     struct progress bar = {0};
     struct random random;
     random_seed(&random, s->seed + 2);
@@ -1474,8 +1490,8 @@ void stall(const struct settings *s, const struct images *train_set, const struc
             for (size_t k = 0; k < race.n; k++) {
                 score[k] = judge(&race.runner[k], test, judged, race.x);
                 if (step == 0)
-                    start[k] = score[k].sq;
-                if (!escaped[k] && score[k].sq < start[k] / 2)
+                    start[k] = score[k];
+                if (!escaped[k] && score[k].sq < start[k].sq / 2)
                     escaped[k] = (double)step;
             }
             if (step % (s->steps < 10 ? 1 : s->steps / 10) == 0 || last)
@@ -1487,6 +1503,9 @@ void stall(const struct settings *s, const struct images *train_set, const struc
                 fprintf(o.file, "\n");
             }
         }
+        for (size_t k = 0; k < race.n && step % EVERY == 0; k++)
+            require_sense(&bar, score[k].bce, start[k].bce, RUNAWAY, "the cross-entropy",
+                          race.runner[k].kind, "--descent-rate", s->descent_rate);
         if (last)
             break;
         if (at + s->batch > count) {
@@ -1499,8 +1518,9 @@ void stall(const struct settings *s, const struct images *train_set, const struc
         for (size_t k = 0; k < race.n; k++) {
             struct autoencoder *a = &race.runner[k];
             double rate = s->descent_rate * (a->kind == BCE ? 1 : 2);
-            require_number(autoencoder_gradient(a, NULL, race.x, race.x, B, share),
-                           "--descent-rate", s->descent_rate);
+            double loss = autoencoder_gradient(a, NULL, race.x, race.x, B, share);
+            require_sense(&bar, loss, own_loss(&start[k], a->kind), JUMP, "the loss", a->kind,
+                          "--descent-rate", s->descent_rate);
             for (size_t i = 0; i < a->net.parameters; i++)
                 a->net.value[i] -= (real)rate * a->net.grad[i];
         }
@@ -1530,6 +1550,7 @@ void forget(const char *dir, const char *name) {
 }
 
 int main(int argc, char **argv) {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, even into a pipe */
     struct settings s = {.data = "data/digits",
                          .out = "build/" CHAPTER,
                          .loss = "all",
