@@ -527,11 +527,15 @@ void weighted_bce(void **state) {
     (void)state;
     static struct picture p;
     new_picture(&p, 22);
-    static double plain[B * N], everywhere[B * N], on_x_only[B * N];
+    static double plain[B * N], everywhere[B * N], on_x_only[B * N], other_half[B * N];
+    static double to_xhat[B * N], no_inner[B * N];
     for (size_t i = 0; i < B * N; i++) {
         plain[i] = (p.xhat[i] - p.x[i]) / B;
         everywhere[i] = p.weight * (p.xhat[i] - p.x[i]) / B;
         on_x_only[i] = (p.xhat[i] - p.weight * p.x[i]) / B;
+        other_half[i] = (p.weight * (1 - p.x[i]) * p.xhat[i] - p.x[i] * (1 - p.xhat[i])) / B;
+        to_xhat[i] = ((1 - p.x[i]) / (1 - p.xhat[i]) - p.weight * p.x[i] / p.xhat[i]) / B;
+        no_inner[i] = ((1 - p.x[i]) * p.xhat[i] - p.weight * p.x[i]) / B;
     }
     struct gradcheck check = check_of("exercise 4, part 2: weighted cross-entropy", &p,
                                       weighted_loss, weighted_backward);
@@ -543,11 +547,25 @@ void weighted_bce(void **state) {
                "The weight is at the x of xhat - x. But xhat came from both halves: derive each "
                "half by itself.",
                NULL, on_x_only);
+    gc_foresee(s, "The weight stands at the half of 1-x: it belongs to the half of x.", NULL,
+               other_half);
+    gc_foresee(s, "This is the derivative with respect to xhat: the sigmoid's slope is missing.",
+               NULL, to_xhat);
+    gc_foresee(s,
+               "The half of x lacks a factor: the derivative of -log xhat with respect to the "
+               "logit is xhat - 1, not -1.",
+               NULL, no_inner);
     assert_int_equal(gc_run(&check), 0);
     /* Large logits, and the weight 1, which must give the plain derivative. */
     real far[] = {800, -800, 800, -800}, x[] = {0, 0, 1, 1}, d[4] = {0};
     weighted_bce_backward(d, far, x, 5, 1, 4);
-    assert_true(d[0] == 1 && d[1] == 0 && d[2] == 0 && d[3] == -5);
+    int safe = d[0] == 1 && d[1] == 0 && d[2] == 0 && d[3] == -5;
+    if (!safe) {
+        printf(
+            "  At the logits 800 and -800 the derivative is not right, or not a number: divide by "
+            "nothing\n  that can become 0.\n\n");
+        fail();
+    }
     p.weight = 1;
     weighted_backward(&p);
     for (size_t i = 0; i < B * N; i++)
