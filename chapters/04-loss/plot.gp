@@ -1,5 +1,7 @@
 # The figures of chapter 4. Run by make chapter4 as  gnuplot -e "out='build/04-loss'" plot.gp
 load 'src/figure.gp'
+# A loss has the same line in every figure, also where it is the only one.
+line_of(name) = name eq "bce" ? 1 : name eq "squared" ? 2 : 3
 has(file) = int(system('test -s "'.out.'/'.file.'" && echo 1 || echo 0'))
 
 # Loss and gradient of a black pixel against its logit.
@@ -58,10 +60,12 @@ if (has('stall.tsv')) {
     set key inside top right noreverse Right maxrows 3
     set xlabel "steps of plain gradient descent"
     set ylabel "squared error of an image, 500 test images"
-    set yrange [0:900]
+    set yrange [0:*]
+    set offsets 0, 0, graph 0.35, 0 # room for the key, wherever the curves begin
     losses = int(system("head -n 1 '".out."/stall.tsv' | awk '{ print int((NF - 1) / 3) }'"))
-    plot for [k=0:losses-1] out.'/stall.tsv' using 1:(column(3*k+2)) linetype k+1 \
-         title system("head -n 1 '".out."/stall.tsv' | awk '{ sub(/_sq/, \"\", $".(3*k+2)."); print $".(3*k+2)." }'")
+    name(k) = system("head -n 1 '".out."/stall.tsv' | awk '{ sub(/_sq/, \"\", $".(3*k+2)."); print $".(3*k+2)." }'")
+    plot for [k=0:losses-1] out.'/stall.tsv' using 1:(column(3*k+2)) linetype line_of(name(k)) title name(k)
+    unset offsets
 }
 unset multiplot
 
@@ -89,12 +93,12 @@ if (has('training.tsv')) {
     set ylabel "squared error of a test image"
     set yrange [10:200]
     set ytics add (10, 15, 20, 30, 50, 100, 200)
-    plot for [k=0:losses-1] out.'/training.tsv' using 1:(column(3*k+2)) with linespoints linetype k+1 title "trained on ".name(k)
+    plot for [k=0:losses-1] out.'/training.tsv' using 1:(column(3*k+2)) with linespoints linetype line_of(name(k)) title "trained on ".name(k)
     set ylabel "cross-entropy of a test image, nats"
     set yrange [50:1000]
     set ytics add (50, 100, 200, 500, 1000)
     set key at graph 0.98,0.75
-    plot for [k=0:losses-1] out.'/training.tsv' using 1:(column(3*k+3)) with linespoints linetype k+1 title "trained on ".name(k)
+    plot for [k=0:losses-1] out.'/training.tsv' using 1:(column(3*k+3)) with linespoints linetype line_of(name(k)) title "trained on ".name(k)
     unset multiplot
     unset logscale
     set ytics autofreq
