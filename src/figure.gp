@@ -24,4 +24,4 @@ set linetype cycle 8
 # Ten colours for ten digits, for scatter plots: linecolor rgb digit(label). Ten are too many to be safe by
 # colour alone, so a scatter plot also writes each digit at the middle of its points.
 array digit_colour[10] = [0x000000, 0xE69F00, 0x56B4E9, 0x009E73, 0xC8B400, 0x0072B2, 0xD55E00, 0xCC79A7, 0x882255, 0x999999]
-digit(label) = digit_colour[int(label) + 1]
+digit(label) = label < 0 ? 0x999999 : digit_colour[int(label) + 1] # no label: gray

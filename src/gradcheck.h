@@ -6,8 +6,9 @@
 
    Use, in a test that has included a chapter's program with REAL set to double:
 
-       struct gradcheck check = {.title = "one layer", .loss = loss, .backward = backward, .batch =
-   3}; gc_add(&check, "W", W, dW, 5, 4); gc_add(&check, "b", b, db, 1, 4);
+       struct gradcheck check = {.title = "one layer", .loss = loss, .backward = backward, .batch = 3};
+       gc_add(&check, "W", W, dW, 5, 4);
+       gc_add(&check, "b", b, db, 1, 4);
        assert_int_equal(gc_run(&check), 0);
 
    gc_run prints a table, a row for each tensor. Where a tensor is wrong it shows the worst entry
@@ -49,12 +50,12 @@ struct gc_tensor {
     struct gc_suspect suspect[GC_SUSPECTS];
     size_t suspects;
 
-    /* A caller who knows the loss better than we do may have measured the differences himself,
+    /* A caller who knows the loss better than we do may have measured the differences already,
        because nudging one number at a time takes too long. Then we nudge nothing, and judge, print
-       and diagnose what he found. `loss` and `backward` are still called. */
+       and diagnose what was found. `loss` and `backward` are still called. */
     const double *measured; /* (rows,cols) the finite differences, or NULL */
     const double *noise;    /* (rows,cols) what rounding may do to each */
-    const char *kink;       /* (rows,cols) or NULL: 1 where he had to step around a kink */
+    const char *kink;       /* (rows,cols) or NULL: 1 where a kink was stepped around */
     const double *share;    /* (batch,rows,cols) or NULL: each example's share of `measured` */
 };
 
@@ -104,7 +105,7 @@ struct gc_slope {
     double noise;       /* r: what rounding alone may do to `value` */
 };
 
-/* The loss with one parameter moved to t. */
+/* The loss with entry k of the tensor moved to `at`. */
 static double gc_loss_at(const struct gradcheck *c, const struct gc_tensor *t, size_t k, double at,
                          double *example) {
     double keep = t->value[k];
@@ -114,20 +115,19 @@ static double gc_loss_at(const struct gradcheck *c, const struct gc_tensor *t, s
     return loss;
 }
 
-/* The derivative of the loss with respect to entry k.
+/* The derivative of the loss with respect to entry k, whose value is x. `here` is the loss as it stands.
 
-   Central difference: D(h) = (L(t+h) - L(t-h)) / 2h. Its error is L'''h^2/6 + ..., only even powers
-   of h. Richardson: D(h) and D(h/2) have errors e and e/4, so (4 D(h/2) - D(h)) / 3 has lost the
-   term in h^2; what remains is of the order h^4. A larger step then gives the same accuracy, and a
-   larger step is good: each loss carries a rounding error of about epsilon*|L|, and we divide it by
-   h. */
+   Central difference: D(h) = (L(x+h) - L(x-h)) / 2h. Its error is L'''h^2/6 + ..., only even powers of h.
+   Richardson: D(h) and D(h/2) have errors e and e/4, so (4 D(h/2) - D(h)) / 3 has lost the term in h^2;
+   what remains is of the order h^4. A larger step then gives the same accuracy, and a larger step is good:
+   each loss carries a rounding error of about epsilon*|L|, and we divide it by h. */
 static struct gc_slope gc_derivative(const struct gradcheck *c, const struct gc_tensor *t, size_t k,
                                      double step, double here, double *scratch) {
     struct gc_slope d = {0};
     double x = t->value[k], h = step * fmax(1, fabs(x)), largest = fabs(here);
     double central[2] = {0, 0};
     for (int half = 0; half < (c->order == 2 ? 1 : 2); half++, h /= 2) {
-        /* x + h is rounded; we divide by the distance that was really covered. */
+        /* x + h is rounded (volatile makes sure of it); we divide by the distance really covered. */
         volatile double up = x + h, down = x - h;
         double above = gc_loss_at(c, t, k, up, scratch), below = gc_loss_at(c, t, k, down, scratch);
         central[half] = (above - below) / (up - down);
@@ -187,8 +187,8 @@ static enum gc_verdict gc_judge(const struct gradcheck *c, const struct gc_tenso
     return GC_WRONG;
 }
 
-/* The same for a difference that the caller has measured: he has come closer already, where there
-   was a kink. */
+/* The same for a difference that the caller has measured: whoever measured it came closer
+   where there was a kink. */
 static enum gc_verdict gc_judge_measured(const struct gc_tensor *t, size_t k, double a,
                                          struct gc_slope *d) {
     *d = (struct gc_slope){.value = t->measured[k], .noise = t->noise[k]};
@@ -289,7 +289,7 @@ static int gc_try_zero(const struct gc_case *q, FILE *out) {
         claim |= q->a[k] != 0;
         truth |= fabs(q->n[k]) > q->noise[k];
     }
-    if (!claim && q->t->rows == 1)
+    if (!claim && q->t->name[0] == 'b')
         fprintf(out,
                 "  The gradient of %s is zero everywhere: it is never written. The bias is "
                 "forgotten in "
@@ -462,6 +462,63 @@ static int gc_try_near(const struct gc_case *q, FILE *out) {
     return 1;
 }
 
+/* ds itself is wrong, by a factor of its own for each example and output: then column j of the claim is a mixture
+   of the examples' shares, sum over e of q[e] share[e], with B unknown q's. There are more rows than unknowns, so a
+   mixture that fits every row is no accident. We find the q's by least squares. */
+static int gc_try_mixture(const struct gc_case *q, FILE *out) {
+    enum { MOST = 8 };
+    size_t B = q->c->batch, rows = q->t->rows, cols = q->t->cols, shown = 0;
+    double example_factor = 1;
+    if (!q->share || rows <= B || B > MOST)
+        return 0;
+    for (size_t j = 0; j < cols; j++) {
+        double M[MOST][MOST + 1] = {{0}}, size = 0; /* the normal equations */
+        for (size_t i = 0; i < rows; i++)
+            for (size_t e = 0; e < B; e++) {
+                double s = q->share[e * q->N + i * cols + j];
+                for (size_t f = 0; f < B; f++)
+                    M[e][f] += s * q->share[f * q->N + i * cols + j];
+                M[e][B] += s * q->a[i * cols + j];
+            }
+        for (size_t e = 0; e < B; e++)
+            size = fmax(size, M[e][e]);
+        for (size_t e = 0; e < B;
+             e++) { /* Gauss and Jordan; an example with nothing of its own gets q = 0 */
+            double pivot = M[e][e] > 1e-10 * size ? M[e][e] : 0;
+            for (size_t f = 0; f <= B; f++)
+                M[e][f] = pivot > 0 ? M[e][f] / pivot : 0;
+            for (size_t g = 0; g < B && pivot > 0; g++) {
+                double m = g == e ? 0 : M[g][e];
+                for (size_t f = 0; f <= B; f++)
+                    M[g][f] -= m * M[e][f];
+            }
+        }
+        for (size_t i = 0; i < rows; i++) {
+            q->guess[i * cols + j] = 0;
+            for (size_t e = 0; e < B; e++)
+                q->guess[i * cols + j] += M[e][B] * q->share[e * q->N + i * cols + j];
+        }
+        if (fabs(M[0][B] - 1) > fabs(example_factor - 1)) {
+            example_factor = M[0][B];
+            shown = j;
+        }
+    }
+    double worst = 0, scale = 0;
+    for (size_t k = 0; k < q->N; k++) {
+        worst = fmax(worst, fabs(q->a[k] - q->guess[k]));
+        scale = fmax(scale, fabs(q->a[k]));
+    }
+    if (!(worst < 1e-5 * scale))
+        return 0;
+    fprintf(out,
+            "  Every share is there, but multiplied by a factor of its own for each example and "
+            "output (%.4g for "
+            "example 0, output %zu): the derivative at the outputs is wrong. Is f'(s) the right "
+            "function?\n",
+            example_factor, shown);
+    return 1;
+}
+
 /* A regulariser: the difference is a multiple of the parameter, or of its sign. */
 static int gc_try_regulariser(const struct gc_case *q, FILE *out) {
     for (int absolute = 0; absolute < 2; absolute++) {
@@ -544,18 +601,21 @@ static void gc_diagnose(const struct gc_case *q, FILE *out, const char *nearer) 
     if (gc_try_not_zeroed(q, out) || gc_try_zero(q, out) || gc_try_factors(q, out) ||
         gc_try_examples(q, out) || gc_try_slope(q, out) || gc_try_places(q, out) ||
         gc_try_suspects(q, out) || gc_try_missing_line(q, out) || gc_try_near(q, out) ||
-        gc_try_regulariser(q, out) || gc_try_constant(q, out))
+        gc_try_regulariser(q, out) || gc_try_mixture(q, out) || gc_try_constant(q, out))
         return;
     if (nearer)
         fprintf(out,
-                "  This may be inherited from %s, which is nearer the loss: mend that first.\n",
+                "  This may have the same cause as %s above, which is nearer the loss: mend that "
+                "first.\n",
                 nearer);
     else
         fprintf(
             out,
             "  No mistake that we know explains this. Ruled out: sign, factors 2%s, an example or "
-            "a line missing, = for +=, transposed, displaced, not zeroed%s, a penalty%s.\n",
-            q->c->batch > 1 ? " and B" : "", q->t->slope ? ", the activation's derivative" : "",
+            "a line missing, = for +=, gradient transposed, displaced, not zeroed%s, a "
+            "penalty%s.\n",
+            q->c->batch > 1 ? " and B" : "",
+            q->t->slope ? ", the activation's derivative missing or there twice" : "",
             q->t->suspects ? ", and what this test foresees" : "");
 }
 

@@ -53,8 +53,9 @@ check() {
 }
 
 next_chapter() {
-    for d in chapters/[0-9][0-9]-*; do
+    for d in chapters/[0-9][0-9]-*/README.md; do
         d=${d#chapters/}
+        d=${d%/README.md}
         [ "$(number_of "$d")" -gt "$(number_of "$1")" ] && printf '%s\n' "$d" && return
     done
 }

@@ -316,6 +316,7 @@ enum mistake {
     ONE_ENTRY,
     NO_SLOPE,
     SLOPE_TWICE,
+    WRONG_SLOPE,
     NO_DECAY,
     DECAY_TWICE,
     NO_LASSO,
@@ -383,7 +384,10 @@ static void layer_backward(void *context) {
             double s = affine(r, j);
             double slope = net.slope[r * O + j] = unit_slope(s);
             double ds = (unit(s) - net.y[r * O + j]) / B * scale;
-            ds *= m == NO_SLOPE ? 1 : m == SLOPE_TWICE ? slope * slope : slope;
+            ds *= m == NO_SLOPE      ? 1
+                  : m == SLOPE_TWICE ? slope * slope
+                  : m == WRONG_SLOPE ? s * s + 0.1
+                                     : slope;
             net.db[j] += m == NO_BIAS ? 0 : ds;
             for (int i = 0; i < I; i++) {
                 int at = m == TRANSPOSED ? j * I + i : i * O + j;
@@ -473,6 +477,7 @@ static void classic_mistakes_are_named(void **state) {
         {NO_SLOPE, 0, 2, 0, 0, "activation's derivative is missing"},
         {NO_SLOPE, 1, 2, 0, 0, "where f'(s) = 0, nothing may pass"},
         {SLOPE_TWICE, 0, 2, 0, 0, "activation's derivative is there twice"},
+        {WRONG_SLOPE, 0, 2, 0, 0, "Is f'(s) the right function?"},
         {NO_DECAY, 0, 1, 0.1, 0, "penalty on W is missing"},
         {DECAY_TWICE, 0, 1, 0.1, 0, "counted twice"},
         {NO_LASSO, 0, 1, 0, 0.1, "the sign of the parameter"},
@@ -512,7 +517,7 @@ static void points_to_the_fault_nearest_the_loss(void **state) {
     gc_add(&c, "b", net.b, net.db, 1, O);
     gc_add(&c, "W", net.W, net.dW, I, O);
     assert_int_equal(run_check(&c), 2);
-    assert_contains(text, "inherited from W, which is nearer the loss");
+    assert_contains(text, "same cause as W above, which is nearer the loss");
 }
 
 /* --- differences that the caller has measured --- */

@@ -39,8 +39,8 @@
 #endif
 typedef REAL real;
 
-/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES
-   lets one core add several terms at a time. Each result is still computed by one core in one
+/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES lets one
+   core add several terms at a time to a variable that must be called sum. Each result is still computed by one core in one
    order, so a run does not depend on the number of cores. */
 #ifdef _OPENMP
 #define PARALLEL _Pragma("omp parallel for schedule(static)")
@@ -76,8 +76,8 @@ void *allocate(size_t n, size_t size) {
 }
 
 /* --- random numbers ----------------------------------------------------------- */
-/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The
-   state is explicit: who holds it, and only he, draws from it. The same seed gives the same stream
+/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The state is
+   explicit: only its holder draws from it. The same seed gives the same stream
    everywhere. */
 struct random {
     uint64_t state[4];
@@ -174,7 +174,7 @@ void dense_forward(real *s, const real *x, const real *W, const real *b, size_t 
 /* From ds (B,out), the derivatives of the loss with respect to the sums:
      dW (in,out) += sum over r of x_ri ds_rj
      db (out)    += sum over r of ds_rj
-     dx (B,in)   += sum over j of ds_rj W_ij
+     dx (B,in)   += sum over j of ds_rj W_ji
    dx may be NULL: nobody wants to change the pixels. */
 void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x, const real *W,
                     size_t B, size_t in, size_t out) {
@@ -204,7 +204,7 @@ enum { MAX_LAYERS = 32 };
 
 /* One row of the table of everything that can be learned. */
 struct tensor {
-    char name[8];
+    char name[24];
     size_t rows, cols;
     real *value, *grad; /* (rows,cols) */
 };
@@ -332,12 +332,12 @@ double central_difference(double (*f)(double), double t, double h) {
     return (f(t + h) - f(t - h)) / (2 * h);
 }
 
-/* From one step only. The error is f''(t) h / 2 + ... */
+/* From f here and one step ahead. The error is f''(t) h / 2 + ... */
 double forward_difference(double (*f)(double), double t, double h) {
     return (f(t + h) - f(t)) / h;
 }
 
-/* Richardson: the errors of D(h) and D(h/2) are e and e/4 to first order, so this sum has lost e.
+/* Richardson: the errors of D(h) and D(h/2) are e and e/4 to leading order, so this sum has lost e.
  */
 double richardson_difference(double (*f)(double), double t, double h) {
     return (4 * central_difference(f, t, h / 2) - central_difference(f, t, h)) / 3;
@@ -392,7 +392,7 @@ unsigned char *read_idx(size_t *count, const char *path, uint32_t magic, size_t 
         die("%s: its images are %u x %u; we need 28 x 28", path, word[2], word[3]);
     size_t claimed = word[1], have = 0, room = 1 << 20;
     unsigned char *data = allocate(room, 1);
-    while (n > 0) { /* one byte more than was claimed would be one too many */
+    while (n > 0) { /* until the end, or until more has come than was claimed */
         if (have == room && !(data = realloc(data, room *= 2)))
             die("%s: not enough memory to read it", path);
         size_t want = room - have < 1 << 20 ? room - have : 1 << 20;
@@ -541,7 +541,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
         for (size_t y = 0; y < cell; y++)
             for (size_t x = 0; x < cell; x++) {
                 real v = image[k * PIXELS + y / zoom * SIDE + x / zoom];
-                v = v < 0 ? 0 : v > 1 ? 1 : v;
+                v = v > 0 ? v < 1 ? v : 1 : 0; /* a NaN becomes 0 */
                 size_t top = gap + k / cols * (cell + gap), left = gap + k % cols * (cell + gap);
                 sheet[(top + y) * width + left + x] = (unsigned char)(v * 255 + (real)0.5);
             }
@@ -557,7 +557,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
 }
 
 /* --- options ------------------------------------------------------------------ */
-/* A program lists its options in a table; `end` is a row without a name. */
+/* A program lists its options in a table; its last row has no name. */
 struct option {
     const char *name, *help;
     char kind;   /* 's' text, 'n' whole number, 'x' number, 'l' list of sizes a,b,c */
@@ -719,7 +719,7 @@ void choose_activations(enum activation *f, size_t depth, enum activation inside
         f[l] = l + 1 < depth ? inside : IDENTITY;
 }
 
-/* Every layer starts from the same seed, so that two ways to start differ by a factor only. */
+/* Every way to start draws from the same seed, so that two of them differ by a factor only. */
 void start_network(struct network *net, double (*limit)(size_t, size_t), size_t seed) {
     struct random r;
     random_seed(&r, seed);
@@ -732,6 +732,19 @@ double root_mean_square(const real *h, size_t n) {
     for (size_t i = 0; i < n; i++)
         sum += (double)h[i] * h[i];
     return sqrt(sum / (double)n);
+}
+
+/* How much the rows of h (B,n) differ from each other: the root of the mean variance of its columns. */
+double spread_of_rows(const real *h, size_t B, size_t n) {
+    double sum = 0;
+    for (size_t j = 0; j < n; j++) {
+        double mean = 0;
+        for (size_t r = 0; r < B; r++)
+            mean += (double)h[r * n + j] / (double)B;
+        for (size_t r = 0; r < B; r++)
+            sum += pow((double)h[r * n + j] - mean, 2) / (double)(B * n);
+    }
+    return sqrt(sum);
 }
 
 double percent_zero(const real *h, size_t n) {
@@ -808,12 +821,13 @@ void compare_towers(const struct settings *s, enum activation inside, const real
         f[l] = inside;
     }
     struct network net = network_new(size, f, HEIGHT, B);
-    double rms[STARTS][HEIGHT];
+    double rms[STARTS][HEIGHT], spread[STARTS];
     for (int k = 0; k < STARTS; k++) {
         start_network(&net, starts[k].limit, s->seed);
         network_forward(&net, x, B);
         for (size_t l = 0; l < HEIGHT; l++)
             rms[k][l] = root_mean_square(net.layer[l].h, B * WIDTH);
+        spread[k] = spread_of_rows(net.layer[HEIGHT - 1].h, B, WIDTH) / rms[k][HEIGHT - 1];
     }
     struct output o = open_output(s->out, "tower.tsv");
     fprintf(o.file, "layer\the\txavier\tlarge\tsmall\n");
@@ -824,14 +838,18 @@ void compare_towers(const struct settings *s, enum activation inside, const real
         fprintf(o.file, "\n");
     }
     close_output(&o);
-    printf("a tower of %d layers of %d units with %s: root mean square at layer 1, 10 and 20\n",
+    printf("a tower of %d layers of %d units with %s: root mean square at layers 1, 10 and 20, and "
+           "what part\n"
+           "of it, at layer 20, is difference between one picture and another\n",
            HEIGHT, WIDTH, activation_name[inside]);
     for (int k = 0; k < STARTS; k++) {
-        printf("  %-14s %10.3g %10.3g %10.3g\n", starts[k].text, rms[k][0], rms[k][9], rms[k][19]);
+        printf("  %-14s %10.3g %10.3g %10.3g %14.2g\n", starts[k].text, rms[k][0], rms[k][9],
+               rms[k][19], spread[k]);
+        result(results, spread[k], "", "tower_%s_spread", starts[k].name);
         result(results, rms[k][0], "", "tower_%s_1", starts[k].name);
         result(results, rms[k][19], "", "tower_%s_20", starts[k].name);
         /* The factor from one layer to the next, on average. */
-        result(results, pow(rms[k][19] / rms[k][0], 1 / 19.0), "", "tower_%s_factor",
+        result(results, pow(rms[k][19] / rms[k][0], 1.0 / (HEIGHT - 1)), "", "tower_%s_factor",
                starts[k].name);
     }
     printf("\n");
@@ -932,7 +950,7 @@ void show_codes(const struct settings *s, struct network *net, const struct imag
     struct output o = open_output(s->out, "codes.tsv");
     fprintf(o.file, "label\tz1\tz2\n");
     for (size_t r = 0; r < B; r++)
-        fprintf(o.file, "%d\t%g\t%g\n", digits->label ? digits->label[r] : 0, (double)code[r * d],
+        fprintf(o.file, "%d\t%g\t%g\n", digits->label ? digits->label[r] : -1, (double)code[r * d],
                 (double)code[r * d + (d > 1)]);
     close_output(&o);
 }
@@ -959,7 +977,7 @@ int main(int argc, char **argv) {
     enum activation inside = find_activation(s.activation), f[MAX_LAYERS];
     if (s.layers.n < 2 || s.layers.size[0] != PIXELS)
         bad_option("--layers", NULL,
-                   "must begin with 784, the pixels of an image, and name a code");
+                   "needs 784, the pixels of an image, and at least one more width");
 
     struct images digits = read_images(s.data, "t10k");
     size_t B = digits.count < s.images ? digits.count : s.images;

@@ -25,7 +25,7 @@ void softplus_forward(real *s, real *h, const real *x, const real *W, const real
    three gradients it comes in zeroed. */
 void softplus_backward(real *dW, real *db, real *dx, real *ds, const real *dh, const real *s,
                        const real *x, const real *W, size_t rows, size_t in, size_t out) {
-    /* Yours. Delete the next line when you begin: it only keeps the compiler quiet. */
-    (void)dW, (void)db, (void)dx, (void)ds, (void)dh, (void)s, (void)x, (void)W, (void)rows,
-        (void)in, (void)out;
+    (void)dW; /* Yours. Delete these lines when you begin: they only keep the compiler quiet. */
+    (void)db, (void)dx, (void)ds, (void)dh, (void)s, (void)x, (void)W, (void)rows, (void)in,
+        (void)out;
 }

@@ -10,8 +10,8 @@ set yrange [-1.4:4.2]
 set ylabel "output h = f(s)"
 plot for [k=0:3] out.'/activations.tsv' using 1:(column(2*k+2)) title columnheader(2*k+2)
 set ylabel "slope f'(s)"
-set yrange [-0.05:1.25]
-set key top left
+set yrange [-0.05:1.45]
+set key top right
 plot for [k=0:3] out.'/activations.tsv' using 1:(column(2*k+3)) title columnheader(2*k+3)
 unset multiplot
 set yrange [*:*]
@@ -40,12 +40,12 @@ set xlabel "step h"
 set ylabel "relative error of the derivative"
 set yrange [1e-16:1e4]
 set key at graph 0.5,0.98 center top maxrows 4 samplen 3
-plot out.'/v-curve.tsv' using 1:($6 > 0 ? $6 : NaN) linetype 5 title "theory: f'''h^2/6", \
-     '' using 1:7 linetype 5 dashtype 2 title "theory: rounding", \
-     '' using 1:2 linetype 2 title "forward difference", \
+plot out.'/v-curve.tsv' using 1:2 linetype 2 title "forward difference", \
      '' using 1:3 linetype 1 title "central difference", \
      '' using 1:4 linetype 3 title "Richardson", \
-     '' using 1:5 linetype 4 title "central, in float"
+     '' using 1:5 linetype 4 title "central, in float", \
+     '' using 1:6 linecolor "#888888" linewidth 1.2 dashtype 1 title "theory: |f'''|h²/6", \
+     '' using 1:7 linecolor "#888888" linewidth 1.2 dashtype 2 title "theory: rounding"
 unset logscale
 set format
 set yrange [*:*]

@@ -15,8 +15,7 @@
 #include "gradcheck.h"
 
 /* --- the check of one layer --------------------------------------------------- */
-/* A layer alone has no loss, so we invent one: each output gets a weight c of its own, fixed and
-   random, and L = sum of c h. Then dL/dh = c, without any calculus that could be wrong. */
+/* L = sum of c h, with fixed random c, so that dL/dh = c. */
 enum { B = 3, IN = 4, OUT = 7 };
 struct one_layer {
     enum activation f;
@@ -70,6 +69,16 @@ void last_output_only(double *guess, const struct one_layer *y) {
             guess[r * IN + i] = y->ds[r * OUT + OUT - 1] * y->W[i * OUT + OUT - 1];
 }
 
+/* What dx would be if W were read with its indices exchanged. */
+void weights_transposed(double *guess, const struct one_layer *y) {
+    for (size_t r = 0; r < B; r++)
+        for (size_t i = 0; i < IN; i++) {
+            guess[r * IN + i] = 0;
+            for (size_t j = 0; j < OUT; j++)
+                guess[r * IN + i] += y->ds[r * OUT + j] * y->W[j * IN + i];
+        }
+}
+
 int check_one_layer(enum activation f) {
     static struct one_layer y;
     memset(&y, 0, sizeof y);
@@ -87,12 +96,14 @@ int check_one_layer(enum activation f) {
                               .backward = one_layer_backward,
                               .net = &y,
                               .batch = B};
-    double guess[B * IN];
+    double last[B * IN], transposed[B * IN];
     one_layer_backward(&y);
-    last_output_only(guess, &y);
+    last_output_only(last, &y);
+    weights_transposed(transposed, &y);
     struct gc_tensor *x = gc_add(&check, "x", y.x, y.dx, B, IN);
     gc_foresee(x, "This is the last output's share alone: in dx, an = stands where += is meant.",
-               NULL, guess);
+               NULL, last);
+    gc_foresee(x, "W is read transposed: its indices are exchanged in dx.", NULL, transposed);
     gc_add(&check, "W", y.W, y.dW, IN, OUT)->slope = y.slope;
     gc_add(&check, "b", y.b, y.db, 1, OUT)->slope = y.slope;
     return gc_run(&check);
@@ -170,7 +181,9 @@ void layer_by_hand(void **state) {
     dense_forward(s, x, W, b, 1, 2, 3);
     assert_true(s[0] == 7.5 && s[1] == 2 && s[2] == 4); /* 1*1+2*3+0.5, 1*0+2*1+0, 1*(-1)+2*2+1 */
     assert_true(activate(RELU, -2) == 0 && activate(RELU, 2) == 2 && activate(SIGMOID, 0) == 0.5);
-    assert_true(activate(SIGMOID, -800) == 0 && activate(SIGMOID, 800) == 1); /* and no NaN */
+    /* Neither form of the sigmoid alone survives both: one gives NaN, the other loses small values. */
+    assert_true(activate(SIGMOID, 800) == 1 && activate(SIGMOID, -800) == 0);
+    assert_true(fabs(activate(SIGMOID, -740) / exp(-740.0) - 1) < 0.1);
 }
 
 /* The first numbers of both generators for the states their authors' reference code was tried with.

@@ -41,8 +41,8 @@
 #endif
 typedef REAL real;
 
-/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES
-   lets one core add several terms at a time. Each result is still computed by one core in one
+/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES lets one
+   core add several terms at a time to a variable that must be called sum. Each result is still computed by one core in one
    order, so a run does not depend on the number of cores. */
 #ifdef _OPENMP
 #define PARALLEL _Pragma("omp parallel for schedule(static)")
@@ -78,8 +78,8 @@ void *allocate(size_t n, size_t size) {
 }
 
 /* --- random numbers (chapter 1) ---------------------------------------------- */
-/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The
-   state is explicit: who holds it, and only he, draws from it. The same seed gives the same stream
+/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The state is
+   explicit: only its holder draws from it. The same seed gives the same stream
    everywhere. */
 struct random {
     uint64_t state[4];
@@ -176,7 +176,7 @@ void dense_forward(real *s, const real *x, const real *W, const real *b, size_t 
 /* From ds (B,out), the derivatives of the loss with respect to the sums:
      dW (in,out) += sum over r of x_ri ds_rj
      db (out)    += sum over r of ds_rj
-     dx (B,in)   += sum over j of ds_rj W_ij
+     dx (B,in)   += sum over j of ds_rj W_ji
    dx may be NULL: nobody wants to change the pixels. */
 void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x, const real *W,
                     size_t B, size_t in, size_t out) {
@@ -206,7 +206,7 @@ enum { MAX_LAYERS = 32 };
 
 /* One row of the table of everything that can be learned. */
 struct tensor {
-    char name[8];
+    char name[24];
     size_t rows, cols;
     real *value, *grad; /* (rows,cols) */
 };
@@ -377,7 +377,7 @@ unsigned char *read_idx(size_t *count, const char *path, uint32_t magic, size_t 
         die("%s: its images are %u x %u; we need 28 x 28", path, word[2], word[3]);
     size_t claimed = word[1], have = 0, room = 1 << 20;
     unsigned char *data = allocate(room, 1);
-    while (n > 0) { /* one byte more than was claimed would be one too many */
+    while (n > 0) { /* until the end, or until more has come than was claimed */
         if (have == room && !(data = realloc(data, room *= 2)))
             die("%s: not enough memory to read it", path);
         size_t want = room - have < 1 << 20 ? room - have : 1 << 20;
@@ -526,7 +526,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
         for (size_t y = 0; y < cell; y++)
             for (size_t x = 0; x < cell; x++) {
                 real v = image[k * PIXELS + y / zoom * SIDE + x / zoom];
-                v = v < 0 ? 0 : v > 1 ? 1 : v;
+                v = v > 0 ? v < 1 ? v : 1 : 0; /* a NaN becomes 0 */
                 size_t top = gap + k / cols * (cell + gap), left = gap + k % cols * (cell + gap);
                 sheet[(top + y) * width + left + x] = (unsigned char)(v * 255 + (real)0.5);
             }
@@ -542,7 +542,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
 }
 
 /* --- options (chapter 1) ----------------------------------------------------- */
-/* A program lists its options in a table; `end` is a row without a name. */
+/* A program lists its options in a table; its last row has no name. */
 struct option {
     const char *name, *help;
     char kind;   /* 's' text, 'n' whole number, 'x' number, 'l' list of sizes a,b,c */
@@ -787,18 +787,7 @@ void jacobi(double *V, double *H, size_t d) {
             }
 }
 
-/* --- pca ---------------------------------------------------------------------- */
-/* The flat surface of d dimensions that fits a cloud of points best. */
-struct pca {
-    size_t n, d;      /* coordinates of a point (pixels), directions wanted */
-    double *mean;     /* (n) the middle of the cloud */
-    double *Q;        /* (d,n) the directions, of length 1 and perpendicular to each other */
-    double *variance; /* (d) the cloud's variance along each, falling */
-    double total;  /* its variance along all n, which is its mean squared distance from the mean */
-    size_t rounds; /* how many it took */
-    double residual; /* the largest |C q - variance q|, as a fraction of the largest variance */
-};
-
+/* --- matrix products ------------------------------------------------------ */
 /* Y (d,n) = V (d,m) times X (m,n) */
 void product(double *Y, const double *V, const double *X, size_t d, size_t m, size_t n) {
     PARALLEL
@@ -818,12 +807,25 @@ void dot_products(double *Y, const double *X, const double *Z, size_t d, size_t 
             Y[k * m + l] = dot(X + k * n, Z + l * n, n);
 }
 
+/* --- pca ---------------------------------------------------------------------- */
+/* The flat surface of d dimensions that fits a cloud of points best. */
+struct pca {
+    size_t n, d;      /* coordinates of a point (pixels), directions wanted */
+    double *mean;     /* (n) the middle of the cloud */
+    double *Q;        /* (d,n) the directions, of length 1 and perpendicular to each other */
+    double *variance; /* (d) the cloud's variance along each, falling */
+    double total;  /* its variance along all n, which is its mean squared distance from the mean */
+    size_t rounds; /* how many it took */
+    double residual; /* the largest |C q - variance q|, as a fraction of the largest variance */
+};
+
 /* The d leading eigenvectors of the covariance C (n,n), by orthogonal iteration: multiply a basis
    by C, make it orthonormal again, repeat. Ten spare directions beyond the d wanted, and in each
    round the exact solution of the small problem within the basis, save most of the rounds. The
    mean (n) is only kept with the rest; pca_free gives its memory back, too. */
 struct pca pca_find(double *mean, const double *C, size_t n, size_t d, struct random *r) {
     enum { SPARE = 10, ROUNDS = 1000 };
+    const double enough = 1e-9;
     size_t m = d + SPARE < n ? d + SPARE : n;
     struct pca p = {.n = n, .d = d, .mean = mean};
     p.Q = allocate(m * n, sizeof(double));
@@ -834,7 +836,7 @@ struct pca pca_find(double *mean, const double *C, size_t n, size_t d, struct ra
         p.total += C[i * n + i];
     for (size_t k = 0; k < m * n; k++)
         p.Q[k] = random_uniform(r, -1, 1);
-    for (p.residual = 1; p.rounds < ROUNDS && p.residual > 1e-9; p.rounds++) {
+    for (p.residual = 1; p.rounds < ROUNDS && p.residual > enough; p.rounds++) {
         orthonormalise(p.Q, m, n);
         dot_products(CQ, p.Q, C, m, n, n); /* C is symmetric: its rows are its columns */
         /* H = Q C Q': the Rayleigh quotients q.Cq on its diagonal, what mixes them beside it. */
@@ -849,9 +851,11 @@ struct pca pca_find(double *mean, const double *C, size_t n, size_t d, struct ra
             double miss = 0;
             for (size_t i = 0; i < n; i++)
                 miss += pow(turned[k * n + i] - p.variance[k] * p.Q[k * n + i], 2);
-            p.residual = fmax(p.residual, sqrt(miss) / p.variance[0]);
+            /* Less than 1e-6 is no variance but rounding: all images are the same. */
+            p.residual = fmax(p.residual, sqrt(miss) / fmax(p.variance[0], 1e-6));
         }
-        if (p.residual > 1e-9)
+        /* What C made of the basis is the next one, unless this one stays. */
+        if (p.residual > enough && p.rounds + 1 < ROUNDS)
             memcpy(p.Q, turned, m * n * sizeof *turned);
     }
     free(CQ);
@@ -866,6 +870,7 @@ void pca_free(struct pca *p) {
     free(p->variance);
 }
 
+/* --- what pca leaves ------------------------------------------------------ */
 /* error (d+1): the mean squared error of the images when k = 0, 1, ... d directions are kept. Each
    direction explains the square of the shadow that x - mean throws on it. */
 void pca_errors(double *error, const struct pca *p, const struct images *images) {
@@ -1131,6 +1136,11 @@ const char *file_name(const char *what, const char *set, const char *end) {
     return name;
 }
 
+/* a in percent of b; 0 where b is 0, as with a single image. */
+double percent(double a, double b) {
+    return b > 0 ? 100 * a / b : 0;
+}
+
 /* Finds the principal components of the training images and what they leave of both sets. */
 void study_pca(struct study *y, size_t directions, const struct settings *s,
                struct results *results) {
@@ -1156,7 +1166,7 @@ void study_pca(struct study *y, size_t directions, const struct settings *s,
     struct output o = open_output(s->out, file_name("pca", y->name, ".tsv"));
     fprintf(o.file, "d\ttrain\ttest\tleft\tvariance\n");
     for (size_t k = 0; k < directions; k++) {
-        double left = 100 * y->test_error[k] / y->test_error[0];
+        double left = percent(y->test_error[k], y->test_error[0]);
         fprintf(o.file, "%zu\t%g\t%g\t%g\t%g\n", k, y->train_error[k], y->test_error[k], left,
                 k ? y->pca.variance[k - 1] : y->pca.total);
         result(results, y->train_error[k], "squared error", "%s_pca_train_%zu", y->name, k);
@@ -1223,55 +1233,81 @@ void decoder_plane(double *Q, const struct network *net) {
     orthonormalise(Q, decoder->in, decoder->out);
 }
 
-/* Trains a network for each code and compares it with PCA, a line each. */
+/* Holds a trained network against PCA: writes its errors (2) on training and test images and the
+   angles (d) between the two planes, prints a line, and adds to the results. */
+void hold_against_pca(double *own, double *angle, struct study *y, struct network *net,
+                      struct results *results, double *worst) {
+    size_t d = net->layer[0].out;
+    double pca[2] = {y->train_error[d], y->test_error[d]}, excess[2];
+    own[0] = network_error(net, &y->train, y->pca.mean);
+    own[1] = network_error(net, &y->test, y->pca.mean);
+    for (int t = 0; t < 2; t++) {
+        const char *set = t ? "test" : "train";
+        excess[t] = percent(own[t] - pca[t], pca[t]);
+        *worst = fmax(*worst, fabs(excess[t]));
+        result(results, own[t], "squared error", "%s_net_%s_%zu", y->name, set, d);
+        result(results, excess[t], "%", "%s_excess_%s_%zu", y->name, set, d);
+    }
+    double *Q = allocate(d * PIXELS, sizeof *Q);
+    decoder_plane(Q, net);
+    principal_angles(angle, Q, y->pca.Q, d, PIXELS);
+    free(Q);
+    printf("  %4zu %7.3f %7.3f %6.2f %%  %7.3f %7.3f %6.2f %%  %7.2f deg %6.2f deg\n", d, pca[0],
+           own[0], excess[0], pca[1], own[1], excess[1], angle[0], angle[d - 1]);
+    result(results, angle[0], "degrees", "%s_angle_smallest_%zu", y->name, d);
+    result(results, angle[d > 1 ? d - 2 : 0], "degrees", "%s_angle_second_%zu", y->name, d);
+    result(results, angle[d - 1], "degrees", "%s_angle_%zu", y->name, d);
+    /* How far the last direction that fits in stands out from the first that does not. */
+    double last = y->pca.variance[d - 1], next = y->pca.variance[d];
+    result(results, percent(last - next, next), "%", "%s_gap_%zu", y->name, d);
+}
+
+/* Trains a network for each code and holds it against PCA. */
 void compare(struct study *y, const struct settings *s, struct results *results, double *worst) {
-    struct output o = open_output(s->out, file_name("learning", y->name, ".tsv"));
-    size_t most = y->pca.d;
-    double *history = allocate(s->epochs, sizeof *history);
-    double *Q = allocate(most * PIXELS, sizeof *Q),
-           *angle = allocate(most * s->codes.n, sizeof *angle);
-    fprintf(o.file, "epoch\td\terror\tpca\texcess\n");
+    size_t most = y->pca.d, codes = s->codes.n, epochs = s->epochs;
+    double *history = allocate(codes * epochs, sizeof *history);
+    double *angle = allocate(codes * most, sizeof *angle), own[MAX_LAYERS + 1][2];
     printf("            training error              test error          angle between planes\n"
            "  code    PCA  network  excess      PCA  network  excess    smallest   largest\n");
-    for (size_t c = 0; c < s->codes.n; c++) {
+    for (size_t c = 0; c < codes; c++) {
         size_t d = s->codes.size[c];
         double start = seconds();
-        memset(history, 0, s->epochs * sizeof *history);
-        struct network net = train(y, s, d, history);
-        double time = (seconds() - start) / (double)(s->epochs ? s->epochs : 1);
+        struct network net = train(y, s, d, history + c * epochs);
+        double time = (seconds() - start) / (double)(epochs ? epochs : 1);
         if (interrupted) {
             network_free(&net);
-            printf("  interrupted in the training of code %zu: what is finished is kept\n", d);
+            printf("  interrupted while training a code of %zu; what was finished is kept\n", d);
             break;
         }
-        double pca[2] = {y->train_error[d], y->test_error[d]}, excess[2];
-        double own[2] = {network_error(&net, &y->train, y->pca.mean),
-                         network_error(&net, &y->test, y->pca.mean)};
-        for (int t = 0; t < 2; t++) {
-            const char *set = t ? "test" : "train";
-            excess[t] = 100 * (own[t] / pca[t] - 1);
-            *worst = fmax(*worst, fabs(excess[t]));
-            result(results, own[t], "squared error", "%s_net_%s_%zu", y->name, set, d);
-            result(results, excess[t], "%", "%s_excess_%s_%zu", y->name, set, d);
-        }
-        double *a = angle + c * most, gap = y->pca.variance[d - 1] / y->pca.variance[d];
-        decoder_plane(Q, &net);
-        principal_angles(a, Q, y->pca.Q, d, PIXELS);
-        printf("  %4zu %7.3f %7.3f %6.2f %%  %7.3f %7.3f %6.2f %%  %7.2f deg %6.2f deg\n", d,
-               pca[0], own[0], excess[0], pca[1], own[1], excess[1], a[0], a[d - 1]);
-        fflush(stdout);
-        result(results, a[0], "degrees", "%s_angle_smallest_%zu", y->name, d);
-        result(results, a[d - 1], "degrees", "%s_angle_%zu", y->name, d);
-        result(results, d > 1 ? a[d - 2] : a[0], "degrees", "%s_angle_second_%zu", y->name, d);
-        result(results, gap, "", "%s_gap_%zu", y->name, d);
+        hold_against_pca(own[c], angle + c * most, y, &net, results, worst);
         result(results, time, "s", "%s_epoch_seconds_%zu", y->name, d);
-        for (size_t e = 0; e < s->epochs; e++)
-            fprintf(o.file, "%zu\t%zu\t%g\t%g\t%g\n", e + 1, d, history[e], pca[0],
-                    100 * (history[e] / pca[0] - 1));
-        fprintf(o.file, "\n\n"); /* gnuplot's mark for the next line to draw */
+        if (c + 1 == codes && y->test.label)
+            result(results, time, "s", "epoch_seconds");
         y->net[y->nets++] = net;
     }
     printf("\n");
+
+    /* The same for the figures. */
+    struct output o = open_output(s->out, file_name("net", y->name, ".tsv"));
+    fprintf(o.file, "d\tpca_train\ttrain\tpca_test\ttest\tangle_smallest\tangle\n");
+    for (size_t c = 0; c < y->nets; c++) {
+        size_t d = s->codes.size[c];
+        const double *a = angle + c * most;
+        fprintf(o.file, "%zu\t%g\t%g\t%g\t%g\t%g\t%g\n", d, y->train_error[d], own[c][0],
+                y->test_error[d], own[c][1], a[0], a[d - 1]);
+    }
+    close_output(&o);
+    o = open_output(s->out, file_name("learning", y->name, ".tsv"));
+    fprintf(o.file, "epoch\td\terror\tpca\texcess\n");
+    for (size_t c = 0; c < y->nets; c++) {
+        double pca = y->train_error[s->codes.size[c]];
+        for (size_t e = 0; e < epochs; e++) {
+            double error = history[c * epochs + e];
+            fprintf(o.file, "%zu\t%zu\t%g\t%g\t%g\n", e + 1, s->codes.size[c], error, pca,
+                    percent(error - pca, pca));
+        }
+        fprintf(o.file, "\n\n"); /* for gnuplot: here the next line begins */
+    }
     close_output(&o);
     o = open_output(s->out, file_name("angles", y->name, ".tsv"));
     fprintf(o.file, "d\tk\tangle\n");
@@ -1280,7 +1316,6 @@ void compare(struct study *y, const struct settings *s, struct results *results,
             fprintf(o.file, "%zu\t%zu\t%g\n", s->codes.size[c], k + 1, angle[c * most + k]);
     close_output(&o);
     free(history);
-    free(Q);
     free(angle);
 }
 
@@ -1411,12 +1446,14 @@ void show_other_codes(struct study *y, const struct settings *s, struct results 
     }
     print_code(net, x, "after");
     double after = network_error(net, &y->test, y->pca.mean);
+    double changed = percent(fabs(after - before), before) / 100;
     decoder_plane(Q, net);
     principal_angles(angle, Q, y->pca.Q, d, PIXELS);
-    printf("  test error %.6f before, %.6f after: changed by %.0e of it\n"
+    printf("  test error %.4f before, %.4f after\n"
+           "  changed by %.0e of itself, which is rounding\n"
            "  largest angle to the plane of PCA %.3f degrees before, %.3f after\n\n",
-           before, after, fabs(after / before - 1), angle_before, angle[d - 1]);
-    result(results, fabs(after / before - 1), "", "mixing_changes_error");
+           before, after, changed, angle_before, angle[d - 1]);
+    result(results, changed, "", "mixing_changes_error");
     for (size_t k = 0; k < n; k++)
         W[k] = (double)net->layer[1].W[k];
     draw_signed(sheet + 2 * n, W, d);
@@ -1546,13 +1583,15 @@ void compare_manifolds(const struct study *digits, const struct study *curves,
             continue;
         printf("  %-22s", text[a]);
         for (size_t k = 0; k < 7; k++)
-            printf("%8.2f", 100 * all[a]->test_error[d[k]] / all[a]->test_error[0]);
+            printf("%8.2f", percent(all[a]->test_error[d[k]], all[a]->test_error[0]));
         printf("\n");
     }
     printf("\n");
     real *sheet = allocate(8 * PIXELS, sizeof *sheet);
     for (size_t k = 0; k < 8; k++)
         brightness(sheet + k * PIXELS, bar.train.pixel + k * 999 / 7 * PIXELS, PIXELS);
+    for (size_t k = 0; k < 8 * PIXELS; k++)
+        sheet[k] *= (real)0.7; /* so that a bar is not taken for the white between the pictures */
     write_sheet(s->out, "bar.png", sheet, 1, 8, 2);
     free(sheet);
     free_study(&bar);
@@ -1570,9 +1609,10 @@ struct study open_study(const char *name, const char *dir, size_t most) {
 
 /* Removes what an earlier run with curves has left: a run without must not show it as its own. */
 void remove_stale(const char *dir) {
-    static const char *name[] = {"pca-curves.tsv", "learning-curves.tsv", "angles-curves.tsv",
-                                 "codes.tsv",      "code-means.tsv",      "curves-network.png",
-                                 "curves-pca.png", "blend-curves.png",    "components.png"};
+    static const char *name[] = {"net-curves.tsv",     "pca-curves.tsv", "learning-curves.tsv",
+                                 "angles-curves.tsv",  "codes.tsv",      "code-means.tsv",
+                                 "curves-network.png", "curves-pca.png", "blend-curves.png",
+                                 "components.png"};
     char path[PATH_MAX];
     for (size_t i = 0; i < sizeof name / sizeof *name; i++) {
         snprintf(path, sizeof path, "%s/%s", dir, name[i]);
@@ -1587,6 +1627,7 @@ int has_images(const char *dir) {
 }
 
 int main(int argc, char **argv) {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, even into a pipe */
     struct settings s = {.data = "data/digits",
                          .curves = "build/curves",
                          .out = "build/" CHAPTER,

@@ -115,6 +115,17 @@ void autoencoder_backward(void *context) {
 
 /* --- end of the check of the autoencoder ----------------------------------------- */
 
+/* What db1 would be if the way back read the decoder's weights as if they lay in memory as (out,in). */
+void transposed_decoder(double *guess, struct autoencoder *t) {
+    const struct layer *decoder = &t->net.layer[1];
+    autoencoder_backward(t);
+    memset(guess, 0, decoder->in * sizeof *guess);
+    for (size_t r = 0; r < B; r++)
+        for (size_t j = 0; j < decoder->out; j++)
+            for (size_t i = 0; i < decoder->in; i++)
+                guess[i] += decoder->ds[r * decoder->out + j] * decoder->W[j * decoder->in + i];
+}
+
 int check_autoencoder(const char *title, const size_t *size, const enum activation *f,
                       size_t depth) {
     static struct autoencoder t;
@@ -129,6 +140,9 @@ int check_autoencoder(const char *title, const size_t *size, const enum activati
                               .backward = autoencoder_backward,
                               .net = &t,
                               .batch = B};
+    double transposed[N] = {0};
+    if (depth == 2)
+        transposed_decoder(transposed, &t);
     gc_size(&check, "the number of pixels n", N);
     gc_size(&check, "the number of values in the batch, B times n", B * N);
     gc_add(&check, "x", t.x, t.dx, B, N);
@@ -138,6 +152,9 @@ int check_autoencoder(const char *title, const size_t *size, const enum activati
         struct gc_tensor *q = gc_add(&check, p->name, p->value, p->grad, p->rows, p->cols);
         if (t.net.layer[i / 2].f != IDENTITY)
             q->slope = t.slope[i / 2];
+        if (depth == 2 && i == 1)
+            gc_foresee(q, "The weights are read transposed on the way back through the decoder.",
+                       NULL, transposed);
     }
     int failed = gc_run(&check);
     network_free(&t.net);
@@ -360,9 +377,27 @@ void exercise(void **state) {
                               .backward = exercise_backward,
                               .net = &t,
                               .batch = B};
+    /* What dW of each layer would be after three likely mistakes, once the error's own is known. */
+    static double overwritten[2][N * 2], subtracted[2][N * 2], squared[2][N * 2];
+    autoencoder_backward(&t);
+    for (size_t l = 0; l < 2; l++)
+        for (size_t k = 0; k < N * 2; k++) {
+            double w = t.net.layer[l].W[k], dw = t.net.layer[l].dW[k];
+            overwritten[l][k] = lambda * w;
+            subtracted[l][k] = dw - lambda * w;
+            squared[l][k] = dw + lambda / 2 * w * w;
+        }
     for (size_t i = 0; i < t.net.tensors; i++) {
         struct tensor *p = &t.net.tensor[i];
-        gc_add(&check, p->name, p->value, p->grad, p->rows, p->cols);
+        struct gc_tensor *q = gc_add(&check, p->name, p->value, p->grad, p->rows, p->cols);
+        if (i % 2) /* the tensors are W1, b1, W2, b2 */
+            continue;
+        gc_foresee(q, "The error's gradient is gone: an = stands where += is meant.", NULL,
+                   overwritten[i / 2]);
+        gc_foresee(q, "The penalty's gradient is subtracted, and should be added.", NULL,
+                   subtracted[i / 2]);
+        gc_foresee(q, "This adds the penalty itself, strength/2 w^2, and not its derivative.", NULL,
+                   squared[i / 2]);
     }
     int failed = gc_run(&check);
     network_free(&t.net);

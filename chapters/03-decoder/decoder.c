@@ -45,8 +45,8 @@
 #endif
 typedef REAL real;
 
-/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES
-   lets one core add several terms at a time. Each result is still computed by one core in one
+/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES lets one
+   core add several terms at a time to a variable that must be called sum. Each result is still computed by one core in one
    order, so a run does not depend on the number of cores. */
 #ifdef _OPENMP
 #define PARALLEL _Pragma("omp parallel for schedule(static)")
@@ -82,8 +82,8 @@ void *allocate(size_t n, size_t size) {
 }
 
 /* --- random numbers (chapter 1) -------------------------------------------- */
-/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The
-   state is explicit: who holds it, and only he, draws from it. The same seed gives the same stream
+/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The state is
+   explicit: only its holder draws from it. The same seed gives the same stream
    everywhere. */
 struct random {
     uint64_t state[4];
@@ -180,7 +180,7 @@ void dense_forward(real *s, const real *x, const real *W, const real *b, size_t 
 /* From ds (B,out), the derivatives of the loss with respect to the sums:
      dW (in,out) += sum over r of x_ri ds_rj
      db (out)    += sum over r of ds_rj
-     dx (B,in)   += sum over j of ds_rj W_ij
+     dx (B,in)   += sum over j of ds_rj W_ji
    dx may be NULL: nobody wants to change the pixels. */
 void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x, const real *W,
                     size_t B, size_t in, size_t out) {
@@ -210,7 +210,7 @@ enum { MAX_LAYERS = 32 };
 
 /* One row of the table of everything that can be learned. */
 struct tensor {
-    char name[8];
+    char name[24];
     size_t rows, cols;
     real *value, *grad; /* (rows,cols) */
 };
@@ -381,7 +381,7 @@ unsigned char *read_idx(size_t *count, const char *path, uint32_t magic, size_t 
         die("%s: its images are %u x %u; we need 28 x 28", path, word[2], word[3]);
     size_t claimed = word[1], have = 0, room = 1 << 20;
     unsigned char *data = allocate(room, 1);
-    while (n > 0) { /* one byte more than was claimed would be one too many */
+    while (n > 0) { /* until the end, or until more has come than was claimed */
         if (have == room && !(data = realloc(data, room *= 2)))
             die("%s: not enough memory to read it", path);
         size_t want = room - have < 1 << 20 ? room - have : 1 << 20;
@@ -464,14 +464,15 @@ void make_folder(const char *dir) {
         }
 }
 
+/* Opens DIR/NAME for writing, or NAME as it is where dir is NULL. */
 struct output open_output(const char *dir, const char *name) {
     struct output o;
-    snprintf(o.path, sizeof o.path, "%s/%s", dir, name);
+    snprintf(o.path, sizeof o.path, "%s%s%s", dir ? dir : "", dir ? "/" : "", name);
     snprintf(unfinished, sizeof unfinished, "%s.tmp", o.path);
     o.file = fopen(unfinished, "wb");
     if (!o.file) {
         unfinished[0] = 0;
-        die("%s: %s; name another folder with --out", o.path, strerror(errno));
+        die("%s: cannot be written: %s", o.path, strerror(errno));
     }
     return o;
 }
@@ -529,7 +530,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
         for (size_t y = 0; y < cell; y++)
             for (size_t x = 0; x < cell; x++) {
                 real v = image[k * PIXELS + y / zoom * SIDE + x / zoom];
-                v = v < 0 ? 0 : v > 1 ? 1 : v;
+                v = v > 0 ? v < 1 ? v : 1 : 0; /* a NaN becomes 0 */
                 size_t top = gap + k / cols * (cell + gap), left = gap + k % cols * (cell + gap);
                 sheet[(top + y) * width + left + x] = (unsigned char)(v * 255 + (real)0.5);
             }
@@ -545,7 +546,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
 }
 
 /* --- options (chapter 1) --------------------------------------------------- */
-/* A program lists its options in a table; `end` is a row without a name. */
+/* A program lists its options in a table; its last row has no name. */
 struct option {
     const char *name, *help;
     char kind;   /* 's' text, 'n' whole number, 'x' number, 'l' list of sizes a,b,c */
@@ -680,37 +681,6 @@ void squared_error_backward(real *dxhat, const real *xhat, const real *x, size_t
         dxhat[i] += 2 * (xhat[i] - x[i]) / (real)B;
 }
 
-/* mean (n) and covariance C (n,n) of a set of images, n = 784 pixels each:
-     mean_i = 1/N sum of x_i,   C_ij = 1/N sum of (x_i - mean_i)(x_j - mean_j).
-   The second is also 1/N sum of x_i x_j, minus mean_i mean_j, and we use that form because four
-   fifths of a digit's pixels are black: a product with 0 can be left out. */
-void covariance(double *C, double *mean, const struct images *images) {
-    enum { n = PIXELS, ROOM = 128 };
-    double *x = allocate(ROOM * n, sizeof *x), N = (double)images->count;
-    memset(C, 0, sizeof(double) * n * n);
-    memset(mean, 0, sizeof(double) * n);
-    for (size_t first = 0; first < images->count; first += ROOM) {
-        size_t B = images->count - first < ROOM ? images->count - first : ROOM;
-        for (size_t k = 0; k < B * n; k++)
-            x[k] = images->pixel[first * n + k] / 255.0;
-        PARALLEL
-        for (size_t i = 0; i < n; i++)
-            for (size_t r = 0; r < B; r++) {
-                double xi = x[r * n + i];
-                mean[i] += xi;
-                if (xi > 0)
-                    for (size_t j = 0; j < n; j++)
-                        C[i * n + j] += xi * x[r * n + j];
-            }
-    }
-    for (size_t i = 0; i < n; i++)
-        mean[i] /= N;
-    for (size_t i = 0; i < n; i++)
-        for (size_t j = 0; j < n; j++)
-            C[i * n + j] = C[i * n + j] / N - mean[i] * mean[j];
-    free(x);
-}
-
 /* --- adam (chapter 2) ------------------------------------------------------ */
 /* Adam (Kingma and Ba, 2015): each parameter has a step of its own, its mean gradient m over the
    root of its mean squared gradient v. Both means are running ones and start at zero, hence the
@@ -834,7 +804,8 @@ struct points read_points(const char *dir, const char *set, size_t images) {
         die("%s: has no %s; the decoder needs the true numbers behind the pictures, which "
             "src/curves.c writes",
             dir, name);
-    /* Chapter 1's reader knows one size of dimension 2 only, so we look at the header ourselves. */
+    /* Chapter 1's reader knows one size of dimension 2 only, so we look at the header ourselves:
+       0x0d stands for floats, 3 dimensions would be pictures, and the second size is at byte 8. */
     unsigned char head[12] = {0};
     gzFile file = gzopen(path, "rb");
     int n = file ? gzread(file, head, sizeof head) : 0;
@@ -906,9 +877,9 @@ void decoder_start(struct network *net, double mean, struct random *r) {
     }
 }
 
-/* Draws B curves z (B,6), compares them with their pictures x (B,pixels), and leaves in the network
-   the gradient of the loss, which it returns. dz (B,6) += the gradient of the knobs; it may be
-   NULL, for in training they are what they are. example (B) gets each picture's error. */
+/* Draws B curves z (B,6) and compares them with their pictures x (B,pixels). Returns the loss and
+   leaves its gradient in the network; example (B) gets each picture's error. dz (B,6) += the
+   gradient of the knobs; it may be NULL, for in training they are what they are. */
 double decoder_gradient(struct network *net, real *dz, double *example, const real *z,
                         const real *x, size_t B) {
     size_t pixels = net->layer[net->depth - 1].out;
@@ -930,12 +901,17 @@ double falling_rate(double rate, double done) {
 }
 
 /* --- nearest curves ----------------------------------------------------------- */
-/* The squared distance between two curves in knobs. A curve that is read from its other end has
-   other knobs, x2 y2 x1 y1 x0 y0, and is the same curve: we take the nearer of the two readings. */
+/* Read from its other end, a curve has the knobs x2 y2 x1 y1 x0 y0: which of its own is the j-th? */
+size_t from_other_end(size_t j) {
+    return 2 * (2 - j / 2) + j % 2;
+}
+
+/* The squared distance between two curves in knobs, or rather of the nearer of their two readings:
+   a curve that is read from its other end is the same curve. */
 real curve_distance(const real *z, const real *other) {
     real there = 0, back = 0;
     for (size_t j = 0; j < KNOBS; j++) {
-        size_t k = j < 2 ? j + 4 : j < 4 ? j : j - 4;
+        size_t k = from_other_end(j);
         there += (z[j] - other[j]) * (z[j] - other[j]);
         back += (z[j] - other[k]) * (z[j] - other[k]);
     }
@@ -1002,7 +978,7 @@ void transposed_forward(real *s, const real *h, const real *W, const real *c, si
 /* From ds (B,in):
      dW (in,out) += sum over r of ds_ri h_rj
      dc (in)     += sum over r of ds_ri
-     dh (B,out)  += sum over i of ds_ri W_ij     (chapter 1's forward sum) */
+     dh (B,out)  += sum over i of ds_ri W_ji     (chapter 1's forward sum) */
 void transposed_backward(real *dW, real *dc, real *dh, const real *ds, const real *h, const real *W,
                          size_t B, size_t in, size_t out) {
     PARALLEL
@@ -1038,11 +1014,21 @@ struct tied tied_new(size_t n, size_t d, enum activation f, size_t batch) {
     t.value = allocate(t.parameters, sizeof(real));
     t.grad = allocate(t.parameters, sizeof(real));
     t.activity = allocate(4 * batch * (d + n), sizeof(real));
-    t.W = t.value, t.b = t.W + n * d, t.c = t.b + d;
-    t.dW = t.grad, t.db = t.dW + n * d, t.dc = t.db + d;
-    t.s1 = t.activity, t.z = t.s1 + batch * d, t.s2 = t.z + batch * d, t.xhat = t.s2 + batch * n;
-    t.ds1 = t.xhat + batch * n, t.dz = t.ds1 + batch * d, t.ds2 = t.dz + batch * d;
-    t.dxhat = t.ds2 + batch * n;
+    real *value = t.value, *grad = t.grad, *activity = t.activity;
+    t.W = take(&value, n * d);
+    t.b = take(&value, d);
+    t.c = take(&value, n);
+    t.dW = take(&grad, n * d);
+    t.db = take(&grad, d);
+    t.dc = take(&grad, n);
+    t.s1 = take(&activity, batch * d); /* forwards: the first half of the block */
+    t.z = take(&activity, batch * d);
+    t.s2 = take(&activity, batch * n);
+    t.xhat = take(&activity, batch * n);
+    t.ds1 = take(&activity, batch * d); /* backwards: the second */
+    t.dz = take(&activity, batch * d);
+    t.ds2 = take(&activity, batch * n);
+    t.dxhat = take(&activity, batch * n);
     t.tensor[0] = (struct tensor){"W", n, d, t.W, t.dW};
     t.tensor[1] = (struct tensor){"b", 1, d, t.b, t.db};
     t.tensor[2] = (struct tensor){"c", 1, n, t.c, t.dc};
@@ -1055,6 +1041,7 @@ void tied_free(struct tied *t) {
     free(t->activity);
 }
 
+/* As network_zero: all gradients, and the half of the activity that belongs to the way back. */
 void tied_zero(struct tied *t) {
     size_t half = 2 * t->batch * (t->d + t->n);
     memset(t->grad, 0, t->parameters * sizeof(real));
@@ -1147,7 +1134,17 @@ double draw_all(struct network *net, double *error, const struct curves *c) {
     return sum / (double)c->count;
 }
 
-/* --- the experiments; each prints a table and writes what plot.gp needs ------- */
+/* Steps that are far too large throw the weights to where no gradient brings them back. The error is
+   then a multiple of what it was before the first step, or not a number. (The 1 is for pictures so
+   black that the error before was next to nothing.) */
+void require_learning(double error, double before, double rate) {
+    if (!(error <= 2 * before + 1))
+        die("the test error was %.3g before training and is %.3g now: the steps are too large; try "
+            "--rate %g",
+            before, error, rate / 10);
+}
+
+/* The experiments. Each prints a table and writes what plot.gp needs. */
 
 /* Trains until the epochs are over or Ctrl-C is pressed. */
 void train(const struct settings *s, struct network *net, const struct curves *known,
@@ -1162,7 +1159,7 @@ void train(const struct settings *s, struct network *net, const struct curves *k
     printf("squared error of a picture, summed over its 784 pixels\n"
            "  epoch  training     test  seconds\n");
     struct progress bar = {0};
-    double busy = 0, loss = 0, test = draw_all(net, error, unknown);
+    double busy = 0, loss = 0, fresh = draw_all(net, error, unknown), test = fresh;
     size_t epoch = 0;
     for (; epoch < s->epochs && !interrupted; epoch++) {
         double began = seconds(), sum = 0;
@@ -1172,12 +1169,9 @@ void train(const struct settings *s, struct network *net, const struct curves *k
             const size_t *which = order + step * B;
             gather(x, &known->images, which, B);
             for (size_t i = 0; i < B; i++) {
-                int back = s->reverse && random_bits(r) >> 63;
+                int back = s->reverse && random_bits(r) >> 63; /* toss a coin for each curve */
                 for (size_t j = 0; j < KNOBS; j++)
-                    z[i * KNOBS + j] = known->z[which[i] * KNOBS + (!back   ? j
-                                                                    : j < 2 ? j + 4
-                                                                    : j < 4 ? j
-                                                                            : j - 4)];
+                    z[i * KNOBS + j] = known->z[which[i] * KNOBS + (back ? from_other_end(j) : j)];
             }
             sum += decoder_gradient(net, NULL, example, z, x, B);
             double done = (double)(epoch * steps + step) / (double)(s->epochs * steps);
@@ -1188,23 +1182,31 @@ void train(const struct settings *s, struct network *net, const struct curves *k
         loss = sum / (double)(step ? step : 1);
         test = draw_all(net, error, unknown);
         hide_progress(&bar);
+        require_learning(test, fresh, s->rate);
         printf("  %5zu  %8.3f %8.3f %8.2f%s\n", epoch + 1, loss, test, seconds() - began,
                interrupted ? "  interrupted" : "");
-        fflush(stdout);
         history[2 * epoch] = loss;
         history[2 * epoch + 1] = test;
     }
     printf("\n");
+    double gradient = 0; /* of the last step: how much is there left to go by? */
+    for (size_t k = 0; k < net->parameters; k++)
+        gradient += fabs((double)net->grad[k]) / (double)net->parameters;
     struct output o = open_output(s->out, "learning.tsv");
-    fprintf(o.file, "epoch\ttrain\ttest\n");
+    fprintf(o.file, "epoch\ttrain\ttest\n0\tnan\t%g\n", fresh);
     for (size_t e = 0; e < epoch; e++)
         fprintf(o.file, "%zu\t%g\t%g\n", e + 1, history[2 * e], history[2 * e + 1]);
     close_output(&o);
     free(history);
     result(results, (double)epoch, "epochs", "epochs");
-    result(results, loss, "", "train_sq");
+    if (epoch)
+        result(results, loss, "", "train_sq");
+    result(results, fresh, "", "fresh_sq");
     result(results, test, "", "test_sq");
-    result(results, epoch ? busy / (double)epoch : 0, "s", "epoch_seconds");
+    if (epoch) {
+        result(results, gradient, "", "last_gradient");
+        result(results, busy / (double)epoch, "s", "epoch_seconds");
+    }
     adam_free(&adam);
     free(order);
     free(x);
@@ -1231,6 +1233,7 @@ void compare_lookups(const struct settings *s, struct network *net, const struct
     double *apart = allocate(n, sizeof *apart), *several = allocate(n, sizeof *several);
     double *best = allocate(few, sizeof *best);
     size_t k = known->count < MANY ? known->count : MANY;
+    /* The lookups by knobs, which see what the decoder sees. */
     PARALLEL
     for (size_t i = 0; i < n; i++) {
         real x[PIXELS], y[PIXELS], average[PIXELS] = {0};
@@ -1245,6 +1248,8 @@ void compare_lookups(const struct settings *s, struct network *net, const struct
         several[i] = picture_distance(x, average);
         apart[i] = sqrt(curve_distance(unknown->z + i * KNOBS, known->z + near[i * MANY] * KNOBS));
     }
+    /* The lookup by pixels, which sees the answer. It compares 784 numbers where the other compares
+       six, so it gets fewer curves. */
     PARALLEL
     for (size_t i = 0; i < few; i++) {
         real x[PIXELS], y[PIXELS];
@@ -1254,6 +1259,7 @@ void compare_lookups(const struct settings *s, struct network *net, const struct
         best[i] = picture_distance(x, y);
     }
 
+    /* Means over the test curves, added up by one core in one order. */
     double black = 0, gray = 0, lookup = 0, average = 0, step = 0, here = 0, here_few = 0;
     double cheat = 0, wins = 0;
     const real nothing[PIXELS] = {0};
@@ -1318,7 +1324,7 @@ void compare_lookups(const struct settings *s, struct network *net, const struct
 void turn_knobs(const struct settings *s, struct network *net, const struct curves *known,
                 const struct curves *unknown, struct results *results) {
     enum { FRAMES = 13, FINE = 401 };
-    const real *from = unknown->z + s->curve % unknown->count * KNOBS;
+    const real *from = unknown->z + s->curve * KNOBS;
     real *z = allocate(FINE * KNOBS, sizeof *z);
     real *sheet = allocate(KNOBS * FRAMES * PIXELS, sizeof *sheet);
     for (size_t k = 0; k < KNOBS; k++) {
@@ -1342,7 +1348,7 @@ void turn_knobs(const struct settings *s, struct network *net, const struct curv
             nearest_curves(&which, 1, z + t * KNOBS, known->z, known->count);
             memcpy(before, x, sizeof x);
             brightness(x, known->images.pixel + which * PIXELS, PIXELS);
-            if (!t)
+            if (!t) /* a first picture has not moved */
                 continue;
             double moved = sqrt(picture_distance(xhat + t * PIXELS, xhat + (t - 1) * PIXELS));
             double jumped = sqrt(picture_distance(x, before));
@@ -1360,8 +1366,7 @@ void turn_knobs(const struct settings *s, struct network *net, const struct curv
            "  the decoder's picture moves at most %6.3f in a step, %7.1f on the whole way\n"
            "  the nearest curve's moves at most   %6.3f in a step, %7.1f on the whole way, in %zu "
            "jumps\n\n",
-           s->curve % unknown->count, FINE - 1, largest, total, largest_lookup, total_lookup,
-           jumps);
+           s->curve, FINE - 1, largest, total, largest_lookup, total_lookup, jumps);
     result(results, largest, "", "largest_move");
     result(results, largest_lookup, "", "largest_move_lookup");
     result(results, (double)jumps, "jumps", "lookup_jumps");
@@ -1377,7 +1382,7 @@ void read_backwards(struct network *net, const struct curves *unknown, struct re
     memcpy(x, network_forward(net, unknown->z, B), B * PIXELS * sizeof *x);
     for (size_t i = 0; i < B; i++)
         for (size_t j = 0; j < KNOBS; j++)
-            z[i * KNOBS + j] = unknown->z[i * KNOBS + (j < 2 ? j + 4 : j < 4 ? j : j - 4)];
+            z[i * KNOBS + j] = unknown->z[i * KNOBS + from_other_end(j)];
     double apart = squared_error_forward(example, network_forward(net, z, B), x, B, PIXELS);
     printf("the two readings of a curve give drawings that are %.3f apart\n\n", apart);
     result(results, apart, "", "readings_apart");
@@ -1406,7 +1411,7 @@ void map_errors(const struct settings *s, const struct curves *c, const double *
     double drawn[LENGTHS] = {0}, looked_up[LENGTHS] = {0}, curves[LENGTHS] = {0};
     for (size_t i = 0; i < c->count; i++) {
         for (size_t point = 0; point < 3; point++) {
-            size_t cell[2];
+            size_t cell[2]; /* column and row; rounding may put a point just outside */
             for (size_t axis = 0; axis < 2; axis++) {
                 double at = ((double)c->z[i * KNOBS + 2 * point + axis] + 1) / 2 * CELLS;
                 cell[axis] = at < 0 ? 0 : at < CELLS ? (size_t)at : CELLS - 1;
@@ -1414,6 +1419,7 @@ void map_errors(const struct settings *s, const struct curves *c, const double *
             sum[point][cell[1] * CELLS + cell[0]] += error[i];
             n[point][cell[1] * CELLS + cell[0]]++;
         }
+        /* Two pixels to a class; the longest share the last. */
         size_t length = (size_t)(curve_length(c->points.coordinate + i * KNOBS) / 2);
         length = length < LENGTHS ? length : LENGTHS - 1;
         drawn[length] += error[i];
@@ -1426,7 +1432,8 @@ void map_errors(const struct settings *s, const struct curves *c, const double *
     for (size_t y = 0; y < CELLS; y++) {
         for (size_t x = 0; x < CELLS; x++) {
             size_t k = y * CELLS + x;
-            double ends = n[0][k] + n[2][k];
+            double ends = n[0][k] + n[2][k]; /* which end comes first is chance: one map for both */
+            /* The cell's middle in pixels. A cell without points is nan, which gnuplot leaves out. */
             fprintf(o.file, "%g\t%g", 4 + ((double)x + 0.5) * 20 / CELLS,
                     4 + ((double)y + 0.5) * 20 / CELLS);
             fprintf(o.file, n[1][k] ? "\t%g" : "\tnan", sum[1][k] / n[1][k]);
@@ -1446,14 +1453,14 @@ void map_errors(const struct settings *s, const struct curves *c, const double *
             fprintf(o.file, "%zu\t%g\t%g\t%g\n", 2 * k + 1, drawn[k] / curves[k],
                     looked_up[k] / curves[k], curves[k]);
     close_output(&o);
-    printf("the decoder's error by where the middle point lies\n"
-           "  in the middle of the picture  %8.3f\n  in a corner                   %8.3f\n\n",
-           inner / inner_n, outer / outer_n);
-    result(results, inner / inner_n, "", "middle_sq");
-    result(results, outer / outer_n, "", "corner_sq");
+    if (inner_n > 0 && outer_n > 0) {
+        printf("the decoder's error by where the middle point lies\n"
+               "  in the middle of the picture  %8.3f\n  in a corner                   %8.3f\n\n",
+               inner / inner_n, outer / outer_n);
+        result(results, inner / inner_n, "", "middle_sq");
+        result(results, outer / outer_n, "", "corner_sq");
+    }
 }
-
-enum share { BOTH, ENCODER_ONLY, DECODER_ONLY };
 
 /* The mean test error of a tied autoencoder, or of an untied one (net) where that is given. */
 double reconstruct_all(struct tied *t, struct network *net, const struct curves *c) {
@@ -1482,11 +1489,11 @@ void train_tied(const struct settings *s, const struct curves *known, const stru
     size_t steps = known->count / B, room = B > ROWS ? B : ROWS;
     size_t *order = allocate(known->count, sizeof *order);
     real *x = allocate(B * PIXELS, sizeof *x), *keep = allocate(PIXELS * d, sizeof *keep);
-    double *example = allocate(B, sizeof *example);
+    double before = 0; /* the error of the common start */
     struct progress bar = {0};
-    printf("an autoencoder 784-%zu-784 on the curves, %zu epochs\n"
+    printf("an autoencoder 784-%zu-784 on the curves, %zu epoch%s\n"
            "  weights                                 parameters  test error\n",
-           d, s->tied_epochs);
+           d, s->tied_epochs, s->tied_epochs == 1 ? "" : "s");
     for (int way = 0; way < 4; way++) {
         struct random r;
         random_seed(&r, s->seed);
@@ -1498,12 +1505,15 @@ void train_tied(const struct settings *s, const struct curves *known, const stru
             t.c[i] = (real)logit(mean);
         struct network net =
             network_new((size_t[]){PIXELS, d, PIXELS}, (enum activation[]){RELU, SIGMOID}, 2, room);
+        /* The untied one begins with the same numbers, and may then let the two copies part. */
         memcpy(net.layer[0].W, t.W, PIXELS * d * sizeof(real));
         for (size_t i = 0; i < PIXELS; i++)
             for (size_t j = 0; j < d; j++)
                 net.layer[1].W[j * PIXELS + i] = t.W[i * d + j];
         memcpy(net.layer[1].b, t.c, PIXELS * sizeof(real));
 
+        if (way == 0)
+            before = reconstruct_all(&t, NULL, unknown);
         size_t parameters = way ? t.parameters : net.parameters;
         real *value = way ? t.value : net.value, *grad = way ? t.grad : net.grad;
         struct adam adam = adam_new(parameters);
@@ -1516,7 +1526,7 @@ void train_tied(const struct settings *s, const struct curves *known, const stru
                     tied_forward(&t, x, B);
                     squared_error_backward(t.dxhat, t.xhat, x, B, PIXELS);
                     tied_backward_decoder(&t, B);
-                    memcpy(keep, t.dW, PIXELS * d * sizeof *keep);
+                    memcpy(keep, t.dW, PIXELS * d * sizeof *keep); /* the decoder's share */
                     if (way == 3)
                         memset(t.dW, 0, PIXELS * d * sizeof *keep);
                     tied_backward_encoder(&t, NULL, x, B);
@@ -1536,8 +1546,8 @@ void train_tied(const struct settings *s, const struct curves *known, const stru
         hide_progress(&bar);
         if (!interrupted) {
             double error = reconstruct_all(&t, way ? NULL : &net, unknown);
+            require_learning(error, before, s->rate);
             printf("  %-38s  %10zu  %10.3f\n", text[way], parameters, error);
-            fflush(stdout);
             result(results, (double)parameters, "parameters", "parameters_%s", name[way]);
             result(results, error, "", "sq_%s", name[way]);
         }
@@ -1549,20 +1559,21 @@ void train_tied(const struct settings *s, const struct curves *known, const stru
     free(order);
     free(x);
     free(keep);
-    free(example);
 }
 
 int main(int argc, char **argv) {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, even into a pipe */
+    const size_t usual_curve = 2;     /* a long one, bent once */
     struct settings s = {.data = "build/curves",
                          .out = "build/" CHAPTER,
                          .start = "mean",
                          .epochs = 12,
                          .batch = 100,
-                         .rate = 0.005,
+                         .rate = 0.008,
                          .seed = 1,
-                         .curve = 1,
+                         .curve = usual_curve,
                          .code = 32,
-                         .tied_epochs = 3,
+                         .tied_epochs = 2,
                          .layers = {4, {KNOBS, 100, 400, PIXELS}}};
     const struct option table[] = {
         {"--data", "folder of curves, pictures and coordinates", 's', &s.data, 0, 0},
@@ -1570,7 +1581,7 @@ int main(int argc, char **argv) {
         {"--layers", "widths, from the knobs to the pixels", 'l', &s.layers, 1, 10000},
         {"--epochs", "how often each curve is used", 'n', &s.epochs, 0, 100000},
         {"--batch", "curves in a step", 'n', &s.batch, 1, 10000},
-        {"--rate", "of learning, at the beginning", 'x', &s.rate, 0, 10},
+        {"--rate", "step size of Adam at the start; it falls to 1/100", 'x', &s.rate, 1e-9, 10},
         {"--start", "the last biases: mean (brightness) or zero", 's', &s.start, 0, 0},
         {"--reverse", "1: read every other curve from its end", 'n', &s.reverse, 0, 1},
         {"--curve", "the test curve whose knobs are turned", 'n', &s.curve, 0, 1e9},
@@ -1588,6 +1599,10 @@ int main(int argc, char **argv) {
         bad_option("--start", s.start, "is neither mean nor zero");
     use_threads(s.threads);
     struct curves known = read_curves(s.data, "train"), unknown = read_curves(s.data, "t10k");
+    if (s.curve == usual_curve && s.curve >= unknown.count)
+        s.curve = unknown.count - 1; /* a tiny set */
+    if (s.curve >= unknown.count)
+        bad_option("--curve", NULL, "is beyond the last test curve; they are counted from 0");
     make_folder(s.out);
     catch_interrupts();
 
@@ -1596,7 +1611,8 @@ int main(int argc, char **argv) {
     struct random r;
     random_seed(&r, s.seed);
     real mean[PIXELS];
-    double level = mean_picture(mean, &known);
+    /* Pictures that are all black or all white would have an infinite logit. */
+    double level = fmin(fmax(mean_picture(mean, &known), 1e-6), 1 - 1e-6);
     struct network net =
         decoder_new(s.layers.size, s.layers.n - 1, s.batch > ROWS ? s.batch : ROWS);
     decoder_start(&net, from_mean ? level : 0.5, &r);

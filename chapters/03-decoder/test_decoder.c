@@ -227,7 +227,7 @@ int check_tied(enum activation f, double near_corner) {
     memset(&k, 0, sizeof k);
     k.t = tied_new(N, D, f, B);
     struct random r;
-    random_seed(&r, 11);
+    random_seed(&r, 12);
     fill(k.t.value, k.t.parameters, &r);
     fill_picture(k.t.b, D, &r); /* positive: few units are off for every example */
     fill_picture(k.x, B * N, &r);
@@ -240,8 +240,8 @@ int check_tied(enum activation f, double near_corner) {
     for (size_t i = 0; i < B * N; i++)
         slope_out[i] =
             (activate(SIGMOID, k.t.s2[i] + 1e-6) - activate(SIGMOID, k.t.s2[i] - 1e-6)) / 2e-6;
-    /* A unit near the corner of its ReLU would spoil the measured shares: nudge it away meanwhile.
-     */
+    /* These nudges are a hundred times smaller than the way to the nearest corner, so that they do
+       not meet it. */
     measure_shares(&k, encoder, decoder);
     char title[80];
     snprintf(title, sizeof title, "chapter 3, tied weights (%s, sigmoid)", activation_name[f]);
@@ -394,8 +394,10 @@ int read_what(const unsigned char *bytes, size_t n, size_t images, char *said) {
     }
     close(ends[1]);
     size_t length = 0; /* a line may arrive in several pieces */
-    for (ssize_t got = 1; got > 0 && length<255; length += got> 0 ? (size_t)got : 0)
+    for (ssize_t got = 1; got > 0 && length < 255;) {
         got = read(ends[0], said + length, 255 - length);
+        length += got > 0 ? (size_t)got : 0;
+    }
     said[length] = 0;
     close(ends[0]);
     assert_int_equal(waitpid(child, &status, 0), child);
@@ -508,12 +510,36 @@ void echo_share(struct echo *y, double *share, real *copy, size_t n) {
     y->apart = 0;
 }
 
+/* The slips that are made most often, each with what it says. */
+static const char *slip_says[] = {
+    "In the share of the second application stands x, which is the input of the first. Its own "
+    "input is h1.",
+    "In the share of the first application stands h1, which is its output. Its input is x.",
+    "The slope of the first application is taken at h2, the output of the second, instead of h1.",
+    "The way back through the first application leaves out the slope of its tanh.",
+    "The way back through the second application leaves out the slope of its tanh.",
+    "The first application begins with dh2. What it must begin with is dh1, which the second hands "
+    "down."};
+enum { SLIPS = sizeof slip_says / sizeof *slip_says };
+
+/* dW and db as slip number k makes them. */
+void echo_slip(struct echo *y, size_t k, double *dW, double *db) {
+    double example[B], ds1[B * WIDE] = {0}, dh1[B * WIDE] = {0}, ds2[B * WIDE] = {0};
+    echo_loss(y, example);
+    activation_backward(ds2, y->c, y->h2, k == 4 ? IDENTITY : TANH, B * WIDE);
+    dense_backward(dW, db, dh1, ds2, k == 0 ? y->x : y->h1, y->W, B, WIDE, WIDE);
+    activation_backward(ds1, k == 5 ? y->c : dh1, k == 2 ? y->h2 : y->h1, k == 3 ? IDENTITY : TANH,
+                        B * WIDE);
+    dense_backward(dW, db, NULL, ds1, k == 1 ? y->h1 : y->x, y->W, B, WIDE, WIDE);
+}
+
 /* --- end of the judge of the exercise --------------------------------------------- */
 
 void exercise(void **state) {
     (void)state;
     static struct echo y;
     static double W1[WIDE * WIDE], W2[WIDE * WIDE], b1[WIDE], b2[WIDE];
+    static double slip_W[SLIPS][WIDE * WIDE], slip_b[SLIPS][WIDE];
     struct random r;
     random_seed(&r, 13);
     fill(y.x, B * WIDE, &r);
@@ -540,6 +566,12 @@ void exercise(void **state) {
     struct gc_tensor *b = gc_add(&check, "b", y.b, y.db, 1, WIDE);
     gc_foresee(b, first, NULL, b1);
     gc_foresee(b, second, NULL, b2);
+    for (size_t k = 0; k < SLIPS; k++) {
+        echo_slip(&y, k, slip_W[k], slip_b[k]);
+        gc_foresee(W, slip_says[k], NULL, slip_W[k]);
+        if (k > 1) /* the first two do not touch b */
+            gc_foresee(b, slip_says[k], NULL, slip_b[k]);
+    }
     assert_int_equal(gc_run(&check), 0);
 }
 #endif

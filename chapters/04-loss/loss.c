@@ -43,8 +43,8 @@
 #endif
 typedef REAL real;
 
-/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES
-   lets one core add several terms at a time. Each result is still computed by one core in one
+/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES lets one
+   core add several terms at a time to a variable that must be called sum. Each result is still computed by one core in one
    order, so a run does not depend on the number of cores. */
 #ifdef _OPENMP
 #define PARALLEL _Pragma("omp parallel for schedule(static)")
@@ -80,8 +80,8 @@ void *allocate(size_t n, size_t size) {
 }
 
 /* --- random numbers (chapter 1) -------------------------------------------- */
-/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The
-   state is explicit: who holds it, and only he, draws from it. The same seed gives the same stream
+/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The state is
+   explicit: only its holder draws from it. The same seed gives the same stream
    everywhere. */
 struct random {
     uint64_t state[4];
@@ -178,7 +178,7 @@ void dense_forward(real *s, const real *x, const real *W, const real *b, size_t 
 /* From ds (B,out), the derivatives of the loss with respect to the sums:
      dW (in,out) += sum over r of x_ri ds_rj
      db (out)    += sum over r of ds_rj
-     dx (B,in)   += sum over j of ds_rj W_ij
+     dx (B,in)   += sum over j of ds_rj W_ji
    dx may be NULL: nobody wants to change the pixels. */
 void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x, const real *W,
                     size_t B, size_t in, size_t out) {
@@ -208,7 +208,7 @@ enum { MAX_LAYERS = 32 };
 
 /* One row of the table of everything that can be learned. */
 struct tensor {
-    char name[8];
+    char name[24];
     size_t rows, cols;
     real *value, *grad; /* (rows,cols) */
 };
@@ -379,7 +379,7 @@ unsigned char *read_idx(size_t *count, const char *path, uint32_t magic, size_t 
         die("%s: its images are %u x %u; we need 28 x 28", path, word[2], word[3]);
     size_t claimed = word[1], have = 0, room = 1 << 20;
     unsigned char *data = allocate(room, 1);
-    while (n > 0) { /* one byte more than was claimed would be one too many */
+    while (n > 0) { /* until the end, or until more has come than was claimed */
         if (have == room && !(data = realloc(data, room *= 2)))
             die("%s: not enough memory to read it", path);
         size_t want = room - have < 1 << 20 ? room - have : 1 << 20;
@@ -462,14 +462,15 @@ void make_folder(const char *dir) {
         }
 }
 
+/* Opens DIR/NAME for writing, or NAME as it is where dir is NULL. */
 struct output open_output(const char *dir, const char *name) {
     struct output o;
-    snprintf(o.path, sizeof o.path, "%s/%s", dir, name);
+    snprintf(o.path, sizeof o.path, "%s%s%s", dir ? dir : "", dir ? "/" : "", name);
     snprintf(unfinished, sizeof unfinished, "%s.tmp", o.path);
     o.file = fopen(unfinished, "wb");
     if (!o.file) {
         unfinished[0] = 0;
-        die("%s: %s; name another folder with --out", o.path, strerror(errno));
+        die("%s: cannot be written: %s", o.path, strerror(errno));
     }
     return o;
 }
@@ -527,7 +528,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
         for (size_t y = 0; y < cell; y++)
             for (size_t x = 0; x < cell; x++) {
                 real v = image[k * PIXELS + y / zoom * SIDE + x / zoom];
-                v = v < 0 ? 0 : v > 1 ? 1 : v;
+                v = v > 0 ? v < 1 ? v : 1 : 0; /* a NaN becomes 0 */
                 size_t top = gap + k / cols * (cell + gap), left = gap + k % cols * (cell + gap);
                 sheet[(top + y) * width + left + x] = (unsigned char)(v * 255 + (real)0.5);
             }
@@ -543,7 +544,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
 }
 
 /* --- options (chapter 1) --------------------------------------------------- */
-/* A program lists its options in a table; `end` is a row without a name. */
+/* A program lists its options in a table; its last row has no name. */
 struct option {
     const char *name, *help;
     char kind;   /* 's' text, 'n' whole number, 'x' number, 'l' list of sizes a,b,c */
@@ -814,7 +815,6 @@ real sigmoid(real s) {
 
 /* xhat (B,n) = sigmoid(logit) */
 void sigmoid_forward(real *xhat, const real *logit, size_t B, size_t n) {
-    PARALLEL
     for (size_t i = 0; i < B * n; i++)
         xhat[i] = sigmoid(logit[i]);
 }
@@ -894,27 +894,6 @@ double absolute_error_forward(double *example, const real *xhat, const real *x, 
 void absolute_error_backward(real *dxhat, const real *xhat, const real *x, size_t B, size_t n) {
     for (size_t i = 0; i < B * n; i++)
         dxhat[i] += (real)((xhat[i] > x[i]) - (xhat[i] < x[i])) / (real)B;
-}
-
-/* --- floor of the cross-entropy --------------------------------------------------- */
-/* -x log x, which goes to 0 with x: log alone would make 0 times minus infinity of it, not a
-   number. */
-double minus_x_log_x(double x) {
-    return x > 0 ? -x * log(x) : 0;
-}
-
-/* Writes each image's entropy to example (B), in nats, and returns their mean: the cross-entropy of
-   the perfect reconstruction xhat = x. */
-double entropy(double *example, const real *x, size_t B, size_t n) {
-    double mean = 0;
-    for (size_t r = 0; r < B; r++) {
-        double sum = 0;
-        for (size_t i = r * n; i < (r + 1) * n; i++)
-            sum += minus_x_log_x(x[i]) + minus_x_log_x(1 - (double)x[i]);
-        example[r] = sum;
-        mean += sum / (double)B;
-    }
-    return mean;
 }
 
 /* --- three losses ----------------------------------------------------------------- */
@@ -1011,6 +990,27 @@ double autoencoder_gradient(struct autoencoder *a, real *dx, const real *x, cons
         a->net.dlast[i] /= (real)share;
     network_backward(&a->net, dx, x, B);
     return loss;
+}
+
+/* --- floor of the cross-entropy --------------------------------------------------- */
+/* -x log x, which goes to 0 with x: log alone would make 0 times minus infinity of it, not a
+   number. */
+double minus_x_log_x(double x) {
+    return x > 0 ? -x * log(x) : 0;
+}
+
+/* Writes each image's entropy to example (B), in nats, and returns their mean: the cross-entropy of
+   the perfect reconstruction xhat = x. */
+double entropy(double *example, const real *x, size_t B, size_t n) {
+    double mean = 0;
+    for (size_t r = 0; r < B; r++) {
+        double sum = 0;
+        for (size_t i = r * n; i < (r + 1) * n; i++)
+            sum += minus_x_log_x(x[i]) + minus_x_log_x(1 - (double)x[i]);
+        example[r] = sum;
+        mean += sum / (double)B;
+    }
+    return mean;
 }
 
 #ifndef WORKBOOK_TEST
@@ -1298,11 +1298,24 @@ struct score judge(struct autoencoder *a, const struct images *images, size_t co
     return score;
 }
 
-/* The loss of a run that goes well is a number. */
-void require_number(double loss, const char *option, double rate) {
-    if (!isfinite(loss))
-        die("the loss is not a number any more: the steps are too large; try %s %g", option,
-            rate / 10);
+/* Ends the program when a loss that was `start` is far above it, or not a number: then the steps
+   are too large. On a batch we look at the network's own loss, which may jump a little in the first
+   steps. Squared and absolute error cannot grow far, for xhat stays between 0 and 1; what runs away
+   are the logits, and that shows in the cross-entropy of the test images. */
+void require_sense(struct progress *bar, double now, double start, double factor, const char *what,
+                   enum loss kind, const char *option, double rate) {
+    if (now <= factor * start) /* false where now is not a number */
+        return;
+    hide_progress(bar);
+    die("trained on %s, %s went from %.4g to %.4g: the steps are too large; try %s %g",
+        loss_name[kind], what, start, now, option, rate / 10);
+}
+
+enum { JUMP = 1000, RUNAWAY = 20 };
+
+/* Of a network's score, what it was trained on. */
+double own_loss(const struct score *score, enum loss kind) {
+    return kind == BCE ? score->bce : kind == SQUARED ? score->sq : score->absolute;
 }
 
 /* Networks that learn side by side: one for each loss, from one start, on the same batches. */
@@ -1345,14 +1358,15 @@ void print_scores(const struct race *race, const struct score *score, FILE *file
         fprintf(file, "\t%g\t%g\t%g", score[k].sq, score[k].bce, score[k].absolute);
     }
     printf("\n");
-    fflush(stdout);
     fprintf(file, "\n");
 }
 
 void print_heads(const struct race *race, FILE *file, const char *unit) {
     printf("            ");
-    for (size_t k = 0; k < race->n; k++)
-        printf("  trained on %-10s", loss_name[race->runner[k].kind]);
+    for (size_t k = 0; k < race->n; k++) {
+        const char *name = loss_name[race->runner[k].kind];
+        printf("%*s%s", (int)(24 - strlen(name)), "trained on ", name);
+    }
     printf("\n            ");
     fprintf(file, "%s", unit);
     for (size_t k = 0; k < race->n; k++) {
@@ -1390,7 +1404,7 @@ void train(const struct settings *s, struct race *race, const struct images *tra
            const struct images *test, struct results *results) {
     size_t count = train_set->count, *order = allocate(count, sizeof *order), epoch = 0, steps = 0;
     double share = choose_share(s->pixels);
-    struct score score[LOSSES];
+    struct score start[LOSSES], score[LOSSES];
     struct progress bar = {0};
     struct random random;
     random_seed(&random, s->seed + 1);
@@ -1399,7 +1413,7 @@ void train(const struct settings *s, struct race *race, const struct images *tra
            s->hidden, s->batch, s->rate);
     print_heads(race, o.file, "epoch");
     for (size_t k = 0; k < race->n; k++)
-        score[k] = judge(&race->runner[k], test, test->count, race->x);
+        start[k] = score[k] = judge(&race->runner[k], test, test->count, race->x);
     print_scores(race, score, o.file, "epoch", 0);
     while (epoch < s->epochs && !interrupted) {
         shuffle(order, count, &random);
@@ -1407,12 +1421,13 @@ void train(const struct settings *s, struct race *race, const struct images *tra
             size_t B = count - at < s->batch ? count - at : s->batch;
             gather(race->x, train_set, order + at, B);
             for (size_t k = 0; k < race->n; k++) {
-                double start = seconds();
+                double began = seconds();
                 struct autoencoder *a = &race->runner[k];
                 double loss = autoencoder_gradient(a, NULL, race->x, race->x, B, share);
-                require_number(loss, "--rate", s->rate);
+                require_sense(&bar, loss, own_loss(&start[k], a->kind), JUMP, "the loss", a->kind,
+                              "--rate", s->rate);
                 adam_step(&race->adam[k], a->net.value, a->net.grad, s->rate);
-                race->seconds[k] += seconds() - start;
+                race->seconds[k] += seconds() - began;
             }
             steps++;
             show_progress(&bar, ((double)epoch + (double)at / (double)count) / (double)s->epochs,
@@ -1423,6 +1438,12 @@ void train(const struct settings *s, struct race *race, const struct images *tra
         for (size_t k = 0; k < race->n; k++)
             score[k] = judge(&race->runner[k], test, test->count, race->x);
         print_scores(race, score, o.file, "epoch", epoch);
+        for (size_t k = 0; k < race->n; k++) {
+            enum loss kind = race->runner[k].kind;
+            require_sense(&bar, score[k].bce, start[k].bce, RUNAWAY, "the cross-entropy", kind,
+                          "--rate", s->rate);
+            result(results, score[k].sq, "", "sq_%s_epoch_%zu", loss_name[kind], epoch);
+        }
     }
     close_output(&o);
     if (interrupted)
@@ -1453,8 +1474,8 @@ void stall(const struct settings *s, const struct images *train_set, const struc
     struct race race = race_new(s, s->bias);
     size_t count = train_set->count, *order = allocate(count, sizeof *order), at = count, step = 0;
     size_t judged = test->count < 500 ? test->count : 500;
-    double share = choose_share(s->pixels), escaped[LOSSES] = {0}, start[LOSSES] = {0};
-    struct score score[LOSSES];
+    double share = choose_share(s->pixels), escaped[LOSSES] = {0};
+    struct score start[LOSSES], score[LOSSES];
     struct progress bar = {0};
     struct random random;
     random_seed(&random, s->seed + 2);
@@ -1469,8 +1490,8 @@ void stall(const struct settings *s, const struct images *train_set, const struc
             for (size_t k = 0; k < race.n; k++) {
                 score[k] = judge(&race.runner[k], test, judged, race.x);
                 if (step == 0)
-                    start[k] = score[k].sq;
-                if (!escaped[k] && score[k].sq < start[k] / 2)
+                    start[k] = score[k];
+                if (!escaped[k] && score[k].sq < start[k].sq / 2)
                     escaped[k] = (double)step;
             }
             if (step % (s->steps < 10 ? 1 : s->steps / 10) == 0 || last)
@@ -1482,6 +1503,9 @@ void stall(const struct settings *s, const struct images *train_set, const struc
                 fprintf(o.file, "\n");
             }
         }
+        for (size_t k = 0; k < race.n && step % EVERY == 0; k++)
+            require_sense(&bar, score[k].bce, start[k].bce, RUNAWAY, "the cross-entropy",
+                          race.runner[k].kind, "--descent-rate", s->descent_rate);
         if (last)
             break;
         if (at + s->batch > count) {
@@ -1494,8 +1518,9 @@ void stall(const struct settings *s, const struct images *train_set, const struc
         for (size_t k = 0; k < race.n; k++) {
             struct autoencoder *a = &race.runner[k];
             double rate = s->descent_rate * (a->kind == BCE ? 1 : 2);
-            require_number(autoencoder_gradient(a, NULL, race.x, race.x, B, share),
-                           "--descent-rate", s->descent_rate);
+            double loss = autoencoder_gradient(a, NULL, race.x, race.x, B, share);
+            require_sense(&bar, loss, own_loss(&start[k], a->kind), JUMP, "the loss", a->kind,
+                          "--descent-rate", s->descent_rate);
             for (size_t i = 0; i < a->net.parameters; i++)
                 a->net.value[i] -= (real)rate * a->net.grad[i];
         }
@@ -1525,6 +1550,7 @@ void forget(const char *dir, const char *name) {
 }
 
 int main(int argc, char **argv) {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, even into a pipe */
     struct settings s = {.data = "data/digits",
                          .out = "build/" CHAPTER,
                          .loss = "all",
@@ -1538,7 +1564,7 @@ int main(int argc, char **argv) {
                          .descent_rate = 5e-3,
                          .bias = 5};
     const struct option table[] = {
-        {"--data", "folder of IDX files, gzipped or not", 's', &s.data, 0, 0},
+        {"--data", "folder of IDX files; try build/curves", 's', &s.data, 0, 0},
         {"--out", "folder for results and pictures", 's', &s.out, 0, 0},
         {"--loss", "train with: all, bce, squared, absolute", 's', &s.loss, 0, 0},
         {"--pixels", "in the gradients, take the sum or the mean", 's', &s.pixels, 0, 0},
