@@ -547,7 +547,7 @@ static struct chapter *find_chapter(long number) {
     return NULL;
 }
 
-/* The program of a chapter is the one .c file that is no test, exercise or solution. */
+/* The program of a chapter is the one .c file that is no test, benchmark, exercise or solution. */
 static void load_chapter(struct chapter *c) {
     const char *folder = print("chapters/%s", c->folder), *first = NULL;
     size_t n;
@@ -562,7 +562,7 @@ static void load_chapter(struct chapter *c) {
                 companion = true;
             }
         if (companion || length < 3 || strcmp(names[i] + length - 2, ".c") != 0 ||
-            starts(names[i], length, "test_"))
+            starts(names[i], length, "test_") || strcmp(names[i], "bench.c") == 0)
             continue;
         if (first) {
             report(path, 1, "is a second program beside %s; a chapter has one", first);
@@ -576,9 +576,9 @@ static void load_chapter(struct chapter *c) {
                    "NAME --- */");
     }
     if (!first)
-        report(
-            folder, 1,
-            "holds no program; a chapter needs one .c file that is no test, exercise or solution");
+        report(folder, 1,
+               "holds no program; a chapter needs one .c file that is no test, benchmark, exercise "
+               "or solution");
 }
 
 static void load_chapters(void) {

@@ -43,8 +43,8 @@
 #endif
 typedef REAL real;
 
-/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES
-   lets one core add several terms at a time. Each result is still computed by one core in one
+/* Where the compiler has OpenMP, PARALLEL shares the rounds of a loop among the cores, and LANES lets one
+   core add several terms at a time to a variable that must be called sum. Each result is still computed by one core in one
    order, so a run does not depend on the number of cores. */
 #ifdef _OPENMP
 #define PARALLEL _Pragma("omp parallel for schedule(static)")
@@ -80,8 +80,8 @@ void *allocate(size_t n, size_t size) {
 }
 
 /* --- random numbers (chapter 1) ---------------------------------------------- */
-/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The
-   state is explicit: who holds it, and only he, draws from it. The same seed gives the same stream
+/* xoshiro256** by Blackman and Vigna (2018), its state filled by splitmix64 as they advise. The state is
+   explicit: only its holder draws from it. The same seed gives the same stream
    everywhere. */
 struct random {
     uint64_t state[4];
@@ -165,7 +165,7 @@ unsigned char *read_idx(size_t *count, const char *path, uint32_t magic, size_t 
         die("%s: its images are %u x %u; we need 28 x 28", path, word[2], word[3]);
     size_t claimed = word[1], have = 0, room = 1 << 20;
     unsigned char *data = allocate(room, 1);
-    while (n > 0) { /* one byte more than was claimed would be one too many */
+    while (n > 0) { /* until the end, or until more has come than was claimed */
         if (have == room && !(data = realloc(data, room *= 2)))
             die("%s: not enough memory to read it", path);
         size_t want = room - have < 1 << 20 ? room - have : 1 << 20;
@@ -314,7 +314,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
         for (size_t y = 0; y < cell; y++)
             for (size_t x = 0; x < cell; x++) {
                 real v = image[k * PIXELS + y / zoom * SIDE + x / zoom];
-                v = v < 0 ? 0 : v > 1 ? 1 : v;
+                v = v > 0 ? v < 1 ? v : 1 : 0; /* a NaN becomes 0 */
                 size_t top = gap + k / cols * (cell + gap), left = gap + k % cols * (cell + gap);
                 sheet[(top + y) * width + left + x] = (unsigned char)(v * 255 + (real)0.5);
             }
@@ -333,7 +333,7 @@ void write_sheet(const char *dir, const char *name, const real *image, size_t ro
 enum { MAX_LAYERS = 32 };
 
 /* --- options (chapter 1) ----------------------------------------------------- */
-/* A program lists its options in a table; `end` is a row without a name. */
+/* A program lists its options in a table; its last row has no name. */
 struct option {
     const char *name, *help;
     char kind;   /* 's' text, 'n' whole number, 'x' number, 'l' list of sizes a,b,c */
@@ -555,18 +555,7 @@ void jacobi(double *V, double *H, size_t d) {
             }
 }
 
-/* --- pca (chapter 2) --------------------------------------------------------- */
-/* The flat surface of d dimensions that fits a cloud of points best. */
-struct pca {
-    size_t n, d;      /* coordinates of a point (pixels), directions wanted */
-    double *mean;     /* (n) the middle of the cloud */
-    double *Q;        /* (d,n) the directions, of length 1 and perpendicular to each other */
-    double *variance; /* (d) the cloud's variance along each, falling */
-    double total;  /* its variance along all n, which is its mean squared distance from the mean */
-    size_t rounds; /* how many it took */
-    double residual; /* the largest |C q - variance q|, as a fraction of the largest variance */
-};
-
+/* --- matrix products (chapter 2) --------------------------------------------- */
 /* Y (d,n) = V (d,m) times X (m,n) */
 void product(double *Y, const double *V, const double *X, size_t d, size_t m, size_t n) {
     PARALLEL
@@ -586,12 +575,25 @@ void dot_products(double *Y, const double *X, const double *Z, size_t d, size_t 
             Y[k * m + l] = dot(X + k * n, Z + l * n, n);
 }
 
+/* --- pca (chapter 2) --------------------------------------------------------- */
+/* The flat surface of d dimensions that fits a cloud of points best. */
+struct pca {
+    size_t n, d;      /* coordinates of a point (pixels), directions wanted */
+    double *mean;     /* (n) the middle of the cloud */
+    double *Q;        /* (d,n) the directions, of length 1 and perpendicular to each other */
+    double *variance; /* (d) the cloud's variance along each, falling */
+    double total;  /* its variance along all n, which is its mean squared distance from the mean */
+    size_t rounds; /* how many it took */
+    double residual; /* the largest |C q - variance q|, as a fraction of the largest variance */
+};
+
 /* The d leading eigenvectors of the covariance C (n,n), by orthogonal iteration: multiply a basis
    by C, make it orthonormal again, repeat. Ten spare directions beyond the d wanted, and in each
    round the exact solution of the small problem within the basis, save most of the rounds. The
    mean (n) is only kept with the rest; pca_free gives its memory back, too. */
 struct pca pca_find(double *mean, const double *C, size_t n, size_t d, struct random *r) {
     enum { SPARE = 10, ROUNDS = 1000 };
+    const double enough = 1e-9;
     size_t m = d + SPARE < n ? d + SPARE : n;
     struct pca p = {.n = n, .d = d, .mean = mean};
     p.Q = allocate(m * n, sizeof(double));
@@ -602,7 +604,7 @@ struct pca pca_find(double *mean, const double *C, size_t n, size_t d, struct ra
         p.total += C[i * n + i];
     for (size_t k = 0; k < m * n; k++)
         p.Q[k] = random_uniform(r, -1, 1);
-    for (p.residual = 1; p.rounds < ROUNDS && p.residual > 1e-9; p.rounds++) {
+    for (p.residual = 1; p.rounds < ROUNDS && p.residual > enough; p.rounds++) {
         orthonormalise(p.Q, m, n);
         dot_products(CQ, p.Q, C, m, n, n); /* C is symmetric: its rows are its columns */
         /* H = Q C Q': the Rayleigh quotients q.Cq on its diagonal, what mixes them beside it. */
@@ -617,9 +619,11 @@ struct pca pca_find(double *mean, const double *C, size_t n, size_t d, struct ra
             double miss = 0;
             for (size_t i = 0; i < n; i++)
                 miss += pow(turned[k * n + i] - p.variance[k] * p.Q[k * n + i], 2);
-            p.residual = fmax(p.residual, sqrt(miss) / p.variance[0]);
+            /* Less than 1e-6 is no variance but rounding: all images are the same. */
+            p.residual = fmax(p.residual, sqrt(miss) / fmax(p.variance[0], 1e-6));
         }
-        if (p.residual > 1e-9)
+        /* What C made of the basis is the next one, unless this one stays. */
+        if (p.residual > enough && p.rounds + 1 < ROUNDS)
             memcpy(p.Q, turned, m * n * sizeof *turned);
     }
     free(CQ);
@@ -634,6 +638,7 @@ void pca_free(struct pca *p) {
     free(p->variance);
 }
 
+/* --- what pca leaves (chapter 2) --------------------------------------------- */
 /* error (d+1): the mean squared error of the images when k = 0, 1, ... d directions are kept. Each
    direction explains the square of the shadow that x - mean throws on it. */
 void pca_errors(double *error, const struct pca *p, const struct images *images) {

@@ -12,12 +12,14 @@
 #ifdef BLAS
 #include <cblas.h>
 #include <stddef.h>
-void multiply(float *C, const float *A, size_t row, size_t col, const float *B, size_t M, size_t N, size_t K);
+void multiply(float *C, const float *A, size_t row, size_t col, const float *B, size_t M, size_t N,
+              size_t K);
 #include "renamed.c"
-void multiply(float *C, const float *A, size_t row, size_t col, const float *B, size_t M, size_t N, size_t K) {
+void multiply(float *C, const float *A, size_t row, size_t col, const float *B, size_t M, size_t N,
+              size_t K) {
     if (M)
-        cblas_sgemm(CblasRowMajor, col == 1 ? CblasNoTrans : CblasTrans, CblasNoTrans, (int)M, (int)N, (int)K, 1, A,
-                    (int)(col == 1 ? row : col), B, (int)N, 1, C, (int)N);
+        cblas_sgemm(CblasRowMajor, col == 1 ? CblasNoTrans : CblasTrans, CblasNoTrans, (int)M,
+                    (int)N, (int)K, 1, A, (int)(col == 1 ? row : col), B, (int)N, 1, C, (int)N);
 }
 #else
 #include "autoencoder.c"
@@ -97,8 +99,8 @@ int main(int argc, char **argv) {
         fwrite(net.value, sizeof(real), net.parameters, o.file);
         close_output(&o);
     } else if (argc == 7 && strcmp(argv[1], "train") == 0) {
-        train(argv[2], strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10), strtoul(argv[5], NULL, 10),
-              strtoul(argv[6], NULL, 10));
+        train(argv[2], strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10),
+              strtoul(argv[5], NULL, 10), strtoul(argv[6], NULL, 10));
     } else {
         fprintf(stderr, "bench: see the first lines of bench.c\n");
         return 2;
