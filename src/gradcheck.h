@@ -289,7 +289,7 @@ static int gc_try_zero(const struct gc_case *q, FILE *out) {
         claim |= q->a[k] != 0;
         truth |= fabs(q->n[k]) > q->noise[k];
     }
-    if (!claim && q->t->name[0] == 'b')
+    if (!claim && (q->t->name[0] == 'b' || strstr(q->t->name, "bias")))
         fprintf(out,
                 "  The gradient of %s is zero everywhere: it is never written. The bias is "
                 "forgotten in "
