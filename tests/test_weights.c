@@ -381,6 +381,15 @@ static void a_full_disk_leaves_the_old_weights(void **state) {
     assert_string_equal(r.out, "w.safetensors\nprecious");
 }
 
+/* A batch of a hundred thousand would need memory for as many. */
+static void no_batch_is_larger_than_the_set(void **state) {
+    (void)state;
+    struct run r = run(PROGRAM_AND_DATA "--epochs 1 --batch 100000 --out '%s/out'", scratch());
+    if (r.status != 0)
+        fail_msg("%s", say(&r));
+    assert_contains(r.out, "60 training images, 20 test images, batches of 60\n");
+}
+
 static void a_diverging_run_says_so(void **state) {
     (void)state;
     static const char *const options[] = {"--rate 10", "--rate 1e6", "--rate 1e6 --images 20",
@@ -489,6 +498,7 @@ int main(void) {
         cmocka_unit_test(saves_and_loads),
         cmocka_unit_test(refuses_places_it_cannot_write),
         cmocka_unit_test(a_full_disk_leaves_the_old_weights),
+        cmocka_unit_test(no_batch_is_larger_than_the_set),
         cmocka_unit_test(a_diverging_run_says_so),
         cmocka_unit_test(pictures),
     };
