@@ -766,11 +766,10 @@ void hide_progress(struct progress *p) {
 }
 
 /* --- a team of cores -------------------------------------------------------------- */
-/* What follows TEAM is done by all cores at once, each with a number of its own; at WAIT each waits
-   for the others. Without OpenMP the team is one core. */
+/* What follows TEAM is done by all cores at once, each with a number of its own. Without OpenMP the
+   team is one core. */
 #ifdef _OPENMP
 #define TEAM _Pragma("omp parallel")
-#define WAIT _Pragma("omp barrier")
 size_t core(void) {
     return (size_t)omp_get_thread_num();
 }
@@ -779,7 +778,6 @@ size_t cores(void) {
 }
 #else
 #define TEAM
-#define WAIT
 size_t core(void) {
     return 0;
 }
@@ -787,6 +785,13 @@ size_t cores(void) {
     return 1;
 }
 #endif
+
+/* Here each core of the team waits until all have come. */
+void meet(void){
+#ifdef _OPENMP
+#pragma omp barrier
+#endif
+}
 
 size_t least(size_t a, size_t b) {
     return a < b ? a : b;
@@ -1687,14 +1692,17 @@ struct losses train_step(struct trainer *t, const struct images *images, const s
         const real *logits = network_forward(net, t->x, 0, net->depth, first, rows);
         losses_of_images(t->example, dlogits, logits, t->x, B, t->loss, first, rows);
         network_backward_inputs(net, first, rows);
-        WAIT network_backward_weights(net, t->x, B);
-        WAIT size_t from = share(net->parameters, WIDTH, core()),
-                    to = share(net->parameters, WIDTH, core() + 1);
+        meet();
+        network_backward_weights(net, t->x, B);
+        meet();
+        size_t from = share(net->parameters, WIDTH, core()),
+               to = share(net->parameters, WIDTH, core() + 1);
         struct adam mine = {t->adam.m + from, t->adam.v + from, to - from, t->adam.steps};
         for (size_t k = from; t->decay > 0 && k < to; k++)
             net->value[k] *= (real)(1 - rate * t->decay);
         adam_step(&mine, net->value + from, net->grad + from, rate);
-        WAIT network_transpose(net);
+        meet();
+        network_transpose(net);
     }
     t->adam.steps++;
     struct losses sum = {0, 0};
