@@ -138,7 +138,7 @@ mutants: | check-cmocka
 # --- the rest -------------------------------------------------------------------
 # Chapters that measure speed have a bench.sh.
 bench: $(PROGRAMS)
-	@for b in $(wildcard chapters/*/bench.sh); do CC='$(CC)' CFLAGS='$(SPEED) $(WARNINGS) $(INCLUDES)' LIBS='$(LIBRARIES)' sh $$b || exit 1; done
+	@for b in $(wildcard chapters/*/bench.sh); do CC='$(CC)' CFLAGS='$(SPEED) $(WARNINGS) $(INCLUDES)' LIBS='$(LIBRARIES)' RECORD='$(RECORD)' sh $$b || exit 1; done
 
 book:
 	@sh src/book/make.sh $(CHAPTERS)

@@ -127,8 +127,17 @@ exercise() {
 figures() {
     mkdir -p "figures/$1"
     for picture in $(grep -o "figures/$1/[A-Za-z0-9_.-]*\.png" "chapters/$1/README.md" | sort -u); do
-        cp "build/$1/$(basename "$picture")" "$picture" ||
-            { echo "figures: build/$1/$(basename "$picture") was not drawn; make chapter$(number_of "$1") draws it" >&2; exit 1; }
+        drawn=build/$1/$(basename "$picture")
+        if [ -f "$drawn" ]; then
+            cp "$drawn" "$picture" || exit 1
+        elif [ -f "build/$1/bench/$(basename "$picture")" ]; then
+            cp "build/$1/bench/$(basename "$picture")" "$picture" || exit 1
+        elif [ -f "$picture" ]; then
+            echo "figures: $picture stays as it is; make bench draws it anew"
+        else
+            echo "figures: $drawn was not drawn; make chapter$(number_of "$1") draws it" >&2
+            exit 1
+        fi
     done
 }
 
@@ -137,6 +146,7 @@ figures() {
 record() {
     for record in "chapters/$1"/recorded/*.tsv; do
         [ -f "$record" ] || { echo "record: chapters/$1/recorded has no .tsv file; its first line is # args: ..." >&2; exit 1; }
+        grep -q '^# args:' "$record" || { echo "record: $record is not made by a run of the program: $(head -n 1 "$record")"; continue; }
         arguments=$(sed -n '1s/^# args: *//p' "$record")
         out=build/$1/$(basename "$record" .tsv)
         # The arguments are words for the program, split here on purpose.
