@@ -153,6 +153,9 @@ record() {
         # shellcheck disable=SC2086
         "build/bin/$(name_of "$1")" $arguments --out "$out" || exit 1
         { sed -n '/^#/p' "$record"; cat "$out/results.tsv"; } >"$record.tmp" && mv "$record.tmp" "$record" || exit 1
+        # Its learning curve, where a figure is drawn from it.
+        losses=${record%.tsv}.losses
+        if [ -f "$losses" ]; then cp "$out/losses.tsv" "$losses" || exit 1; fi
         echo "$record is that of this run."
     done
 }

@@ -2108,7 +2108,8 @@ int main(int argc, char **argv) {
                          .turn = 1,
                          .layers = {4, {784, 400, 100, 6}}};
     const struct option table[] = {
-        {"--data", "folder of IDX files, gzipped or not", 's', &s.data, 0, 0},
+        {"--data", "folder of IDX files, gzipped or not; the drawn curves are in build/curves", 's',
+         &s.data, 0, 0},
         {"--out", "folder for results and pictures", 's', &s.out, 0, 0},
         {"--layers", "widths of the encoder, from the pixels to the code", 'l', &s.layers, 1,
          100000},

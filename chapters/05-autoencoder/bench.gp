@@ -25,9 +25,13 @@ plot '< grep images '.out.'/grow.tsv' using 2:3 linetype 1
 set xrange [*:*]
 set xtics autofreq
 set logscale x 2
+set logscale y
+set yrange [0.02:1]
 set xlabel "width of the hidden layers, %"
 set ylabel ""
 plot '< grep width '.out.'/grow.tsv' using 2:3 linetype 1
+unset logscale y
+set yrange [0:*]
 set xlabel "batch"
 plot '< grep batch '.out.'/grow.tsv' using 2:3 linetype 1
 unset multiplot

@@ -42,7 +42,8 @@ grep -q avx512f /proc/cpuinfo 2>/dev/null && kernels=SKYLAKEX
 images=60000
 "$out/bench" weights "$out/weights" || exit 1
 : >"$out/raw.tsv"
-# The second of two epochs: the first also warms up. name, threads, seconds, loss of both epochs together.
+# The second of two epochs: the first also warms up. name, threads, seconds, and the mean
+# training loss of that epoch.
 run() { # name, threads, command ...
     name=$1 threads=$2
     shift 2

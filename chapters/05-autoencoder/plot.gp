@@ -97,6 +97,26 @@ if (has('codes.tsv')) {
     }
 }
 
+# The run of the paper's network that was recorded, beside the paper's figures.
+reset
+load 'src/figure.gp'
+set output out.'/paper.png'
+set xlabel "epoch"
+set ylabel "squared error of an image, summed over 784 pixels"
+set logscale y
+set yrange [1.5:40]
+set ytics (2, 3, 5, 8, 13, 20, 30)
+set key top right
+curve = 'chapters/05-autoencoder/recorded/paper_mnist.losses'
+plot 13.87 with lines linetype 5 title "PCA, 30 numbers: 13.87", \
+     8.01 with lines linetype 4 title "logistic PCA (2006): 8.01", \
+     3.00 with lines linetype 2 title "autoencoder (2006): 3.00", \
+     curve using 1:5 with lines linetype 1 title "ours, test images", \
+     curve using 1:4 with lines linetype 6 dashtype 2 title "ours, training images"
+unset logscale
+set ytics autofreq
+set yrange [*:*]
+
 # The curve of learning once more, in the terminal.
 if (has('losses.tsv')) {
     set terminal dumb 79 22
