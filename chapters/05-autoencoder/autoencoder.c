@@ -1745,8 +1745,7 @@ struct losses evaluate(struct trainer *t, const struct images *images, size_t co
 }
 
 /* --- nearest neighbours ---------------------------------------------------------------------- */
-/* Points with labels: rows of d numbers, or pixels that become numbers only while they are needed.
- */
+/* Points with labels: rows of d numbers, or pixels that become numbers when they are needed. */
 struct points {
     size_t count, d;
     const real *number;         /* (count,d), or NULL: then */
