@@ -686,8 +686,8 @@ static int gc_name_width(const struct gradcheck *c) {
     return (int)width;
 }
 
-/* Checks one tensor: prints its row and, where it is wrong, what we know. Returns 1 when it failed.
- */
+/* Checks one tensor: prints its row and, where it is wrong, what we know. Returns 1
+   when it failed. */
 static int gc_check_tensor(struct gradcheck *c, const struct gc_tensor *t, const double *before,
                            double here, double *scratch, const char *nearer) {
     FILE *out = c->out;
@@ -712,8 +712,8 @@ static int gc_check_tensor(struct gradcheck *c, const struct gc_tensor *t, const
             worst_error = error;
             worst = k;
         }
-        /* The entry to show is the one that is furthest off, in absolute terms; a NaN comes first.
-         */
+        /* The entry to show is the one that is furthest off, in absolute terms; a
+           NaN comes first. */
         double off = isnan(a - d.value) ? INFINITY : fabs(a - d.value);
         if (verdict == GC_WRONG && off > bad_error) {
             bad_error = off;

@@ -1405,8 +1405,8 @@ static void match_console(const struct page *page, const struct body *body, size
                 best = same;
                 nearest = from + same;
             }
-            /* When not even the first line fits, the nearest is the one that goes along furthest.
-             */
+            /* When not even the first line fits, the nearest is the one that
+               goes along furthest. */
             same_line(body_line(body, k), line_of(output, from), (struct tolerance){ANYTHING, 0},
                       &reach);
             if (best == 0 && reach > near) {

@@ -151,8 +151,7 @@ static void test_sums_agree(void **state) {
     assert_int_equal(atoi(r.out), 8);
 }
 
-/* --- src/fetch-data.sh: a little world of impostors ---------------------------------------------
- */
+/* --- src/fetch-data.sh: a little world of impostors --- */
 
 /* Each set has four tiny files, which stand in full/SET; their sums replace the real ones in a copy
    of the script. The impostors serve from there. They do as files named in the world's folder tell

@@ -337,8 +337,8 @@ double forward_difference(double (*f)(double), double t, double h) {
     return (f(t + h) - f(t)) / h;
 }
 
-/* Richardson: the errors of D(h) and D(h/2) are e and e/4 to leading order, so this sum has lost e.
- */
+/* Richardson: the errors of D(h) and D(h/2) are e and e/4 to leading order, so this sum
+   has lost e. */
 double richardson_difference(double (*f)(double), double t, double h) {
     return (4 * central_difference(f, t, h / 2) - central_difference(f, t, h)) / 3;
 }
@@ -784,8 +784,8 @@ void print_shapes(const struct network *net, struct results *results) {
     result(results, (double)net->parameters, "parameters", "parameters");
 }
 
-/* Encodes the images under each way to start and prints how large the signal is after each layer.
- */
+/* Encodes the images under each way to start and prints how large the signal is
+   after each layer. */
 void compare_starts(struct network *net, const real *x, size_t B, size_t seed,
                     struct results *results) {
     printf("root mean square of each layer's output (and how many outputs are exactly 0)\n"
@@ -809,8 +809,8 @@ void compare_starts(struct network *net, const real *x, size_t B, size_t seed,
     printf("\n");
 }
 
-/* Twenty layers of 100 units on top of each other: what one layer does a little, twenty do a lot.
- */
+/* Twenty layers of 100 units on top of each other: what one layer does a little, twenty
+   do a lot. */
 void compare_towers(const struct settings *s, enum activation inside, const real *x, size_t B,
                     struct results *results) {
     enum { HEIGHT = 20, WIDTH = 100 };
@@ -905,8 +905,8 @@ void draw_v_curve(const struct settings *s, struct results *results) {
         result(results, best[i], "", "best_error_%s", name[i]);
         result(results, best_step[i], "", "best_step_%s", name[i]);
     }
-    /* The slope of the error on the logarithmic picture, where truncation rules: from 0.1 to 0.001.
-     */
+    /* The slope of the error on the logarithmic picture, where truncation rules: from
+       0.1 to 0.001. */
     result(results,
            log10(fabs((central_difference(neuron, neuron_w, 0.1) - exact) /
                       (central_difference(neuron, neuron_w, 0.001) - exact))) /

@@ -186,8 +186,8 @@ void layer_by_hand(void **state) {
     assert_true(fabs(activate(SIGMOID, -740) / exp(-740.0) - 1) < 0.1);
 }
 
-/* The first numbers of both generators for the states their authors' reference code was tried with.
- */
+/* The first numbers of both generators for the states their authors' reference code
+   was tried with. */
 void random_numbers_are_the_published_ones(void **state) {
     (void)state;
     struct random r;

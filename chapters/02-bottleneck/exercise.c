@@ -6,8 +6,8 @@
        make exercise2
 
    The derivative of strength/2 w^2 is one you know. What needs care is where it goes: the gradients
-   of the error stand in the same places already. Everything that bottleneck.c defines may be used.
- */
+   of the error stand in the same places already. Everything that bottleneck.c defines
+   may be used. */
 
 /* strength/2 * sum of w^2 over the weights of all layers */
 double decay_forward(const struct network *net, double strength) {

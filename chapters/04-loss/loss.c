@@ -1046,8 +1046,8 @@ double choose_share(const char *name) {
     return PIXELS;
 }
 
-/* Loss and gradient of a black pixel against its logit, and of gray ones against xhat: for figures.
- */
+/* Loss and gradient of a black pixel against its logit, and of gray ones against
+   xhat: for figures. */
 void draw_losses(const struct settings *s) {
     struct output o = open_output(s->out, "gradient.tsv");
     fprintf(o.file, "logit\tbce\tsquared\tabsolute\tbce'\tsquared'\tabsolute'\n");
@@ -1098,8 +1098,8 @@ void show_breakdown(const struct settings *s, struct results *results) {
                (double)bce_of_logit(t, 0), unsigned_nan((double)bce_slope_by_chain(t, 0)));
     }
 
-    /* Relative errors on a grid, for the figure; and the first s > 0 where the result is no number.
-     */
+    /* Relative errors on a grid, for the figure; and the first s > 0 where the result
+       is no number. */
     struct output o = open_output(s->out, "float.tsv");
     fprintf(o.file, "logit\tprobability\texponential\tstable\n");
     double worst[3] = {0}, first[3] = {0}, slope_first = 0;

@@ -411,8 +411,8 @@ void losses_by_hand(void **state) {
     assert_true(d[0] == 0.25 && d[1] == -0.25 && d[2] == 0.125 && d[3] == 0);
     assert_true(absolute_error_forward(example, half, x, 2, 2) == 0.625);  /* (1 + 1/4) / 2 */
     assert_true(squared_error_forward(example, half, x, 2, 2) == 0.28125); /* (1/2 + 1/16) / 2 */
-    /* One pixel at s = 0: squared error has half the slope, absolute error a quarter of the sign.
-     */
+    /* One pixel at s = 0: squared error has half the slope, absolute error a quarter
+       of the sign. */
     assert_true(logit_slope(BCE, 0, 0) == 0.5 && logit_slope(SQUARED, 0, 0) == 0.25 &&
                 logit_slope(ABSOLUTE, 0, 0) == 0.25);
 }

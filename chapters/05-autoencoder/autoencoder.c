@@ -1187,8 +1187,8 @@ void network_backward_inputs(struct network *net, size_t first, size_t rows) {
         layer_backward_input(&net->layer[l], l > 0 ? net->layer[l - 1].dh : NULL, first, rows);
 }
 
-/* Its second half: from the ds of all B rows, this core's share of the gradient of every parameter.
- */
+/* Its second half: from the ds of all B rows, this core's share of the gradient
+   of every parameter. */
 void network_backward_weights(struct network *net, const real *x, size_t B) {
     for (size_t l = net->depth; l-- > 0;)
         layer_backward_weights(&net->layer[l], l > 0 ? net->layer[l - 1].h : x, B);
@@ -1408,8 +1408,8 @@ struct place {
 };
 
 /* Checks that one tensor of the file is one of ours, of its shape, whole and finite, and copies it
-   to `into`, which is laid out like the network's parameters. `found` remembers which we have had.
- */
+   to `into`, which is laid out like the network's parameters. `found` remembers which
+   we have had. */
 void load_tensor(const struct network *net, real *into, struct place *found, struct reader *r,
                  const char *name, const unsigned char *data, size_t size) {
     char key[16], type[8] = "";
@@ -1952,8 +1952,8 @@ void encode_all(real *code, struct trainer *t, const struct pca *p, const struct
     }
 }
 
-/* codes.tsv: all numbers of each code; axes.tsv: the two directions in which the codes spread most.
- */
+/* codes.tsv: all numbers of each code; axes.tsv: the two directions in which the
+   codes spread most. */
 void draw_codes(const struct settings *s, const real *code, const unsigned char *label, size_t N,
                 size_t d) {
     struct output o = open_output(s->out, "codes.tsv");

@@ -1041,8 +1041,8 @@ void one_step_of_training(void **state) {
     whole_free(&w);
 }
 
-/* evaluate: means over more images than a batch holds, codes and reconstructions in their places.
- */
+/* evaluate: means over more images than a batch holds, codes and reconstructions
+   in their places. */
 void evaluates_in_batches(void **state) {
     (void)state;
     enum { MANY = 2 * B + 2 };
@@ -1200,8 +1200,8 @@ struct network some_network(const size_t *size, size_t count, enum activation f,
     return net;
 }
 
-/* What is saved and loaded is the same to the last bit; so is the file that it is saved to again.
- */
+/* What is saved and loaded is the same to the last bit; so is the file that it is
+   saved to again. */
 void weights_come_back(void **state) {
     (void)state;
     static const size_t size[] = {5, 4, 1, 3};
