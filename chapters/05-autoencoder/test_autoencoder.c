@@ -1166,7 +1166,7 @@ void fresh_curves(void **state) {
 
 /* --- files ------------------------------------------------------------------------- */
 
-char folder[] = "/tmp/autoencoderXXXXXX";
+char folder[] = "build/autoencoderXXXXXX";
 
 const char *in_folder(const char *name) {
     static char path[2][128];
