@@ -137,7 +137,7 @@ static void same_for_any_number_of_cores(void **state) {
         shuffle(order, MANY, &r);
         for (size_t n = 0; n < 3; n++) {
             random_seed(&r, 32);
-            net[n] = network_new((size_t[]){PIXELS, 45, 19, 5}, 4, f, MANY);
+            net[n] = network_new((size_t[]){PIXELS, 45, 19, 5}, 4, 1, f, MANY);
             network_start(&net[n], &r);
             network_transpose(&net[n]);
             struct trainer t = {.net = &net[n],
@@ -168,7 +168,7 @@ static void learns_three_pictures(void **state) {
     struct images images = {3, allocate(3, PIXELS), NULL};
     for (size_t k = 0; k < 3 * PIXELS; k++)
         images.pixel[k] = random_uniform(&r, 0, 1) < 0.5 ? 0 : 255;
-    struct network net = network_new((size_t[]){PIXELS, 50, 4}, 3, RELU, 3);
+    struct network net = network_new((size_t[]){PIXELS, 50, 4}, 3, 1, RELU, 3);
     network_start(&net, &r);
     network_transpose(&net);
     struct trainer t = {.net = &net,

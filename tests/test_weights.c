@@ -31,7 +31,7 @@ static int load_in_child(const char *path) {
         dup2(ends[1], STDERR_FILENO);
         atexit(leave);
         alarm(20); /* a reader that hangs is a fault, too */
-        struct network net = network_new(sizes, 3, RELU, 1);
+        struct network net = network_new(sizes, 3, 1, RELU, 1);
         for (size_t k = 0; k < net.parameters; k++)
             net.value[k] = 7;
         load_weights(&net, path);
@@ -98,7 +98,7 @@ static void refused_header(const char *from, const char *to, const char *says) {
 
 static int setup(void **state) {
     (void)state;
-    struct network net = network_new(sizes, 3, RELU, 1);
+    struct network net = network_new(sizes, 3, 1, RELU, 1);
     struct random r;
     random_seed(&r, 1);
     network_start(&net, &r);

@@ -1092,17 +1092,19 @@ real *take(real **block, size_t n) {
     return start;
 }
 
-/* The encoder size[0] -> ... -> size[count-1] and the decoder that is its mirror image. The
+/* The encoder size[0] -> ... -> size[count-1] and the decoder that is its mirror image. For each
+   number of the code the encoder says `heads` numbers: one, unless a later chapter wants two. The
    activation f stands between layers; the code and the logits at the end are affine sums as they
    are. All zero. */
-struct network network_new(const size_t *size, size_t count, enum activation f, size_t batch) {
+struct network network_new(const size_t *size, size_t count, size_t heads, enum activation f,
+                           size_t batch) {
     struct network net = {.half = count - 1, .depth = 2 * (count - 1), .batch = batch};
     net.code = size[net.half];
     size_t turned = 0;
     for (size_t l = 0; l < net.depth; l++) {
         struct layer *y = &net.layer[l];
         y->in = size[l < net.half ? l : net.depth - l];
-        y->out = size[l < net.half ? l + 1 : net.depth - l - 1];
+        y->out = size[l < net.half ? l + 1 : net.depth - l - 1] * (l + 1 == net.half ? heads : 1);
         y->f = l + 1 == net.half || l + 1 == net.depth ? IDENTITY : f;
         net.parameters += y->in * y->out + y->out;
         net.units += y->out;
@@ -1180,18 +1182,20 @@ const real *network_forward(struct network *net, const real *x, size_t from, siz
     return x;
 }
 
-/* Backpropagation, its first half: for some rows, from the ds of the last layer down to that of the
- * first. */
-void network_backward_inputs(struct network *net, size_t first, size_t rows) {
-    for (size_t l = net->depth; l-- > 0;)
-        layer_backward_input(&net->layer[l], l > 0 ? net->layer[l - 1].dh : NULL, first, rows);
+/* Backpropagation, its first half: for some rows, from the ds of layer to-1 down to that of layer
+   `from`, and where dx (batch,in) is not NULL, to what came into it. */
+void network_backward_inputs(struct network *net, real *dx, size_t from, size_t to, size_t first,
+                             size_t rows) {
+    for (size_t l = to; l-- > from;)
+        layer_backward_input(&net->layer[l], l > from ? net->layer[l - 1].dh : dx, first, rows);
 }
 
 /* Its second half: from the ds of all B rows, this core's share of the gradient
-   of every parameter. */
-void network_backward_weights(struct network *net, const real *x, size_t B) {
-    for (size_t l = net->depth; l-- > 0;)
-        layer_backward_weights(&net->layer[l], l > 0 ? net->layer[l - 1].h : x, B);
+   of every parameter of these layers; x (B,in) is what came into the first of them. */
+void network_backward_weights(struct network *net, const real *x, size_t from, size_t to,
+                              size_t B) {
+    for (size_t l = to; l-- > from;)
+        layer_backward_weights(&net->layer[l], l > from ? net->layer[l - 1].h : x, B);
 }
 
 /* This core's share of every Wt. The parameters have changed, so the transposed ones must, too. */
@@ -1691,9 +1695,9 @@ struct losses train_step(struct trainer *t, const struct images *images, const s
         network_zero(net, first, rows);
         const real *logits = network_forward(net, t->x, 0, net->depth, first, rows);
         losses_of_images(t->example, dlogits, logits, t->x, B, t->loss, first, rows);
-        network_backward_inputs(net, first, rows);
+        network_backward_inputs(net, NULL, 0, net->depth, first, rows);
         meet();
-        network_backward_weights(net, t->x, B);
+        network_backward_weights(net, t->x, 0, net->depth, B);
         meet();
         size_t from = share(net->parameters, WIDTH, core()),
                to = share(net->parameters, WIDTH, core() + 1);
@@ -2156,7 +2160,7 @@ int main(int argc, char **argv) {
     s.batch = least(s.batch, count);
     make_folder(s.out);
     catch_interrupts();
-    struct network net = network_new(s.layers.size, s.layers.n, f, s.batch);
+    struct network net = network_new(s.layers.size, s.layers.n, 1, f, s.batch);
     struct random r;
     random_seed(&r, s.seed);
     network_start(&net, &r);

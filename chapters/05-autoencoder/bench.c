@@ -60,7 +60,7 @@ double peak(void) {
 
 struct network start(size_t width, size_t batch) {
     const size_t size[] = {PIXELS, 400 * width / 100, 100 * width / 100, 6};
-    struct network net = network_new(size, 4, RELU, batch);
+    struct network net = network_new(size, 4, 1, RELU, batch);
     struct random r;
     random_seed(&r, 1);
     network_start(&net, &r);

@@ -145,8 +145,8 @@ void whole_backward(void *context) {
     struct layer *last = &net->layer[net->depth - 1];
     for (size_t k = 0; k < B * last->out; k++)
         last->ds[k] += w->c[k];
-    network_backward_inputs(net, 0, B);
-    network_backward_weights(net, w->x, B);
+    network_backward_inputs(net, NULL, 0, net->depth, 0, B);
+    network_backward_weights(net, w->x, 0, net->depth, B);
 }
 
 /* --- end of the check of a network ------------------------------------------------ */
@@ -177,7 +177,7 @@ void off_for_one(struct whole *w, double corner) {
 /* With pictures of dense noise: the gradient of a black pixel's weights would be zero. */
 struct whole whole_new(const size_t *size, size_t count, enum activation f, int images,
                        enum loss loss, struct random *r) {
-    struct whole w = {.net = network_new(size, count, f, B)};
+    struct whole w = {.net = network_new(size, count, 1, f, B)};
     struct network *net = &w.net;
     w.x = numbers(B * size[0]);
     w.c = numbers(B * size[0]);
@@ -1095,7 +1095,7 @@ void same_for_any_number_of_cores(void **state) {
         struct losses seen[3][4];
         for (size_t n = 0; n < 3; n++) {
             random_seed(&r, 32);
-            net[n] = network_new(size, 4, f, MANY);
+            net[n] = network_new(size, 4, 1, f, MANY);
             network_start(&net[n], &r);
             network_transpose(&net[n]);
             code[n] = numbers(MANY * D);
@@ -1192,7 +1192,7 @@ int remove_scratch(void **state) {
 
 /* A network whose parameters are floats, so that nothing is lost in a file of floats. */
 struct network some_network(const size_t *size, size_t count, enum activation f, uint64_t seed) {
-    struct network net = network_new(size, count, f, 1);
+    struct network net = network_new(size, count, 1, f, 1);
     struct random r;
     random_seed(&r, seed);
     for (size_t k = 0; k < net.parameters; k++)
