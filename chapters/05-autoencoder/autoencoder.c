@@ -1681,6 +1681,19 @@ struct trainer {
     double decay; /* every parameter shrinks by rate * decay of itself in a step */
 };
 
+/* This core's share of a step of Adam, with decay of the weights; when all have done theirs, of the
+   transposed copies. The caller counts the step, once for all cores. */
+void network_update(struct network *net, const struct adam *a, double rate, double decay) {
+    size_t from = share(net->parameters, WIDTH, core()),
+           to = share(net->parameters, WIDTH, core() + 1);
+    struct adam mine = {a->m + from, a->v + from, to - from, a->steps};
+    for (size_t k = from; decay > 0 && k < to; k++)
+        net->value[k] *= (real)(1 - rate * decay);
+    adam_step(&mine, net->value + from, net->grad + from, rate);
+    meet();
+    network_transpose(net);
+}
+
 /* One step on the B images whose numbers stand in which (B). Each core takes some of the images all
    the way: forward, loss, and backward to every ds. Then the cores wait for each other, because the
    gradient of a weight is a sum over all images. After that each takes some of the parameters:
@@ -1699,14 +1712,7 @@ struct losses train_step(struct trainer *t, const struct images *images, const s
         meet();
         network_backward_weights(net, t->x, 0, net->depth, B);
         meet();
-        size_t from = share(net->parameters, WIDTH, core()),
-               to = share(net->parameters, WIDTH, core() + 1);
-        struct adam mine = {t->adam.m + from, t->adam.v + from, to - from, t->adam.steps};
-        for (size_t k = from; t->decay > 0 && k < to; k++)
-            net->value[k] *= (real)(1 - rate * t->decay);
-        adam_step(&mine, net->value + from, net->grad + from, rate);
-        meet();
-        network_transpose(net);
+        network_update(net, &t->adam, rate, t->decay);
     }
     t->adam.steps++;
     struct losses sum = {0, 0};
