@@ -12,19 +12,20 @@ q(z, m) = exp(-(z - m)**2 / (2 * 0.25)) / (0.5 * sqrt(2 * pi))
 set xrange [0.2:3.8]
 set xlabel "z"
 set samples 200
-set key top left maxrows 4 samplen 2
+set key top left Left reverse maxrows 4 samplen 2
 set yrange [0:1.25]
 set ylabel "density q(z)"
 set title "score function: the draws stay, their weights change"
-plot q(x, 2) linetype 5 dashtype 1 title "mu = 2", q(x, 2.2) linetype 5 title "mu = 2.2", \
-     out.'/ways.tsv' using 1:($3 > 0 ? q($1, 2) : 1/0) with impulses linetype 1 dashtype 1 title "will count more", \
-     '' using 1:($3 < 0 ? q($1, 2) : 1/0) with impulses linetype 2 dashtype 1 title "will count less"
-set yrange [0:6]
+plot q(x, 2) linetype 5 dashtype 1 title "mu = 2", q(x, 2.3) linetype 5 title "mu = 2.3", \
+     out.'/ways.tsv' using 1:($3 > 0 ? q($1, 2) : 1/0) with impulses linetype 3 dashtype 1 title "draw that will count more", \
+     '' using 1:($3 < 0 ? q($1, 2) : 1/0) with impulses linetype 4 dashtype 1 title "draw that will count less"
+set yrange [0:5]
 set ylabel "f(z) = (z - 1)^2"
 set title "path: the draws move, their weights stay"
 plot (x - 1)**2 linetype 5 dashtype 1 title "f", \
-     out.'/ways.tsv' using 1:2:(0.25):(0.25 * $4) with vectors head filled size 0.08,20 linecolor rgb colour[3] linewidth 2 title "where each draw goes with mu", \
-     '' using 1:2 with points pointtype 7 pointsize 0.9 linecolor rgb colour[3] title "draws"
+     out.'/ways.tsv' using 1:2 with points pointtype 7 pointsize 1 linecolor rgb colour[3] title "draw", \
+     '' using 1:2:(0.3):(0) with vectors head filled size 0.07,20 linetype 3 dashtype 1 linewidth 2 title "it moves as far as mu does,", \
+     '' using ($1 + 0.3):2:(0):(0.3 * $4) with vectors head filled size 0.07,20 linetype 2 dashtype 1 linewidth 2 title "and f rises by its slope"
 unset multiplot
 unset title
 set xrange [*:*]
@@ -78,8 +79,8 @@ if (has('descent.tsv')) {
     set ylabel "second coordinate of mu"
     set key top right maxrows 4 noreverse Right
     set size ratio -1
-    set xrange [0.3:3.3]
-    set yrange [-1.3:1.9]
+    set xrange [-0.2:4.6]
+    set yrange [-1.7:3.1]
     plot for [k=1:3] out.'/descent.tsv' using (column(3*k-1)):(column(3*k)) with lines linecolor rgb colour[k] linewidth (k == 3 ? 2.5 : 1.2) dashtype 1 title way[k], \
          '+' using (1):(1) every ::::0 with points pointtype 2 pointsize 2 linecolor "black" title "goal"
     set size noratio

@@ -1040,7 +1040,7 @@ void kl_backward(real *dcode, const real *code, real scale, size_t B, size_t d) 
         }
 }
 
-/* --- encoder, noise, decoder --------------------------------------------------- */
+/* --- room for a code with noise ------------------------------------------------ */
 /* x (B,n) -> encoder -> code (B,2d) -> z (B,d) -> decoder -> logits (B,n) */
 struct coder {
     struct network encoder, decoder;
@@ -1075,6 +1075,7 @@ void coder_free(struct coder *c) {
     free(c->dlogq);
 }
 
+/* --- encoder, noise, decoder --------------------------------------------------- */
 /* The mean over the batch of cross-entropy plus divergence. The noise (B,d) comes from outside. */
 double coder_loss(struct coder *c, const real *x, const real *target, const real *noise, size_t B) {
     c->code = network_forward(&c->encoder, x, B);
@@ -1119,28 +1120,32 @@ struct settings {
     double rate, descent_rate;
 };
 
-/* Every experiment, and every part of one, draws from a stream of its own. So parts can be shared
-   among the cores, and no experiment changes when another one is left out. */
-struct random stream(const struct settings *s, uint64_t experiment, uint64_t part) {
-    struct random r;
-    random_seed(&r, (uint64_t)s->seed * 0x100000001b3u + experiment * 1000003 + part);
-    return r;
-}
-enum {
-    SAMPLES = 1,
+/* Every experiment, every point on its axis, and every part of a point draws from a stream of its
+   own. So parts can be shared among the cores, and nothing changes when another part is left out. */
+enum experiment {
+    WAYS_DRAWN,
+    TOY,
+    DRAWS,
     DIMENSION,
     WIDTH_OF_CLOUD,
     WOBBLE,
     DESCENT,
     SIGMA,
     DIVERGENCE,
-    DOTS,
+    FUNNEL,
     TRAINING,
     TESTING,
     DIGITS
 };
 
-/* --- the toy, measured --- */
+struct random stream(const struct settings *s, enum experiment experiment, size_t point,
+                     size_t part) {
+    struct random r;
+    random_seed(&r, (uint64_t)s->seed * 0x100000001b3u + (uint64_t)experiment * 1000000 +
+                        point * 1000 + part);
+    return r;
+}
+
 enum { MU, LOGVAR, HALVES };
 const char *half_name[HALVES] = {"mu", "logvar"};
 
@@ -1164,8 +1169,8 @@ struct toy_result {
 };
 
 /* `estimates` estimates in all, each the mean of K draws. */
-void measure_toy(struct toy_result *result, const struct settings *s, uint64_t experiment,
-                 struct toy t, size_t K, size_t estimates) {
+void measure_toy(struct toy_result *result, const struct settings *s, enum experiment experiment,
+                 size_t point, struct toy t, size_t K, size_t estimates) {
     const real c = 1;
     size_t d = t.d, n = estimates / BLOCKS < 2 ? 2 : estimates / BLOCKS;
     real *code = allocate(2 * d, sizeof *code);
@@ -1175,7 +1180,7 @@ void measure_toy(struct toy_result *result, const struct settings *s, uint64_t e
     }
     PARALLEL
     for (size_t k = 0; k < BLOCKS; k++) {
-        struct random r = stream(s, experiment, k);
+        struct random r = stream(s, experiment, point, k);
         real *room = allocate(6 * d, sizeof *room);
         real *noise = room, *z = room + d, *dz = room + 2 * d, *g = room + 3 * d;
         double *sum = allocate(WAYS * 4 * d, sizeof *sum),
@@ -1222,7 +1227,7 @@ const struct toy plain_toy = {10, 1, 0.5};
 void show_toy(const struct settings *s, struct results *results) {
     static struct toy_result m;
     struct toy t = plain_toy;
-    measure_toy(&m, s, SAMPLES, t, 1, s->draws * 20);
+    measure_toy(&m, s, TOY, 0, t, 1, s->draws * 20);
     printf(
         "the gradient of E|z - c|^2 from one draw: %zu coordinates, mu - c = %g, sigma = %g, %zu "
         "draws\n"
@@ -1282,7 +1287,7 @@ void show_scaling(const struct settings *s, struct results *results) {
     fprintf(o.file, "draws\t" VARIANCES);
     double first[WAYS] = {0}, last[WAYS] = {0};
     for (size_t k = 0; k < sizeof many / sizeof *many && many[k] <= 200; k++) {
-        measure_toy(&m, s, SAMPLES + 100 + k, plain_toy, many[k], s->draws / 4);
+        measure_toy(&m, s, DRAWS, k, plain_toy, many[k], s->draws / 4);
         write_variances(o.file, (double)many[k], plain_toy, many[k], &m);
         for (int w = 0; w < WAYS; w++) {
             last[w] = mean_of(m.variance[w][MU]).value;
@@ -1303,7 +1308,7 @@ void show_scaling(const struct settings *s, struct results *results) {
     struct measured ratio[2] = {{0, 0}};
     for (size_t k = 0; k < sizeof many / sizeof *many && !interrupted; k++) {
         struct toy t = {many[k], plain_toy.away, plain_toy.sigma};
-        measure_toy(&m, s, DIMENSION + 200 + k, t, 1, many[k] > 100 ? s->draws : s->draws * 4);
+        measure_toy(&m, s, DIMENSION, k, t, 1, many[k] > 100 ? s->draws : s->draws * 4);
         write_variances(o.file, (double)t.d, t, 1, &m);
         for (int w = 0; w < WAYS; w++) {
             last[w] = mean_of(m.variance[w][MU]).value;
@@ -1329,20 +1334,21 @@ void show_scaling(const struct settings *s, struct results *results) {
     fprintf(o.file, "sigma\t" VARIANCES);
     for (size_t k = 0; k < sizeof wide / sizeof *wide && !interrupted; k++) {
         struct toy t = {plain_toy.d, plain_toy.away, wide[k]};
-        measure_toy(&m, s, WIDTH_OF_CLOUD + 300 + k, t, 1, s->draws * 2);
+        measure_toy(&m, s, WIDTH_OF_CLOUD, k, t, 1, s->draws * 2);
         write_variances(o.file, wide[k], t, 1, &m);
         struct measured q = ratio_of(m.variance[SCORE][MU], m.variance[PATH][MU]);
         if (wide[k] == 0.01 || wide[k] == 10) {
             printf("  at sigma = %-5g  score over path  %.4g +- %.2g\n", wide[k], q.value, q.error);
             result(results, q.value, "", wide[k] < 1 ? "ratio_narrow" : "ratio_wide");
             result(results, q.error, "", wide[k] < 1 ? "ratio_narrow_error" : "ratio_wide_error");
+            result(results, mean_of(m.variance[BASELINE][MU]).value, "",
+                   wide[k] < 1 ? "baseline_narrow" : "baseline_wide");
         }
     }
     close_output(&o);
     printf("\n");
 }
 
-/* --- where the path loses --- */
 /* Functions of one z from N(mu, sigma^2): sin(omega z); for omega = 0 the step, 1 where z > 0. */
 double wobble(double omega, double z) {
     return omega > 0 ? sin(omega * z) : z > 0;
@@ -1364,9 +1370,10 @@ void show_wobble(const struct settings *s, struct results *results) {
         size_t n = s->draws * 20 / BLOCKS;
         double exact = w > 0 ? w * cos(w * mu) * exp(-w * w * sigma * sigma / 2)
                              : exp(-mu * mu / (2 * sigma * sigma)) / (sigma * sqrt(2 * acos(-1.0)));
+        exact = fabs(exact) < 1e-9 ? 0 : exact; /* e^-32 is none, and should not print as -0 */
         PARALLEL
         for (size_t b = 0; b < BLOCKS; b++) {
-            struct random r = stream(s, WOBBLE + 400 + k, b);
+            struct random r = stream(s, WOBBLE, k, b);
             double sum[2] = {0}, square[2] = {0};
             for (size_t e = 0; e < n; e++) {
                 real noise;
@@ -1401,13 +1408,12 @@ void show_wobble(const struct settings *s, struct results *results) {
     printf("\n");
 }
 
-/* --- the two ways as a picture --- */
-/* A dozen draws for a figure: each with its weight in the score function's estimate, and with the
+/* A few draws for a figure: each with its weight in the score function's estimate, and with the
    slope that the path follows. */
 void draw_ways(const struct settings *s) {
-    enum { SHOWN = 12 };
+    enum { SHOWN = 8 };
     const double mu = 2, sigma = 0.5, c = 1;
-    struct random r = stream(s, 500, 0);
+    struct random r = stream(s, WAYS_DRAWN, 0, 3);
     real noise[SHOWN];
     random_normal(noise, SHOWN, &r);
     struct output o = open_output(s->out, "ways.tsv");
@@ -1420,16 +1426,15 @@ void draw_ways(const struct settings *s) {
     close_output(&o);
 }
 
-/* --- downhill --- */
 enum { RUNS = 20, STEPS = 2000, D = 10 };
 
 /* Plain descent on mu of the toy, sigma fixed, one draw a step. Writes the distance from the goal
    before each step to away (steps+1), and two coordinates of mu to plane (steps+1,2). */
-void descend(const struct settings *s, enum way way, double rate, uint64_t run, size_t steps,
+void descend(const struct settings *s, enum way way, double rate, size_t run, size_t steps,
              double *away, double *plane) {
     const double sigma = plain_toy.sigma;
     const real c = 1;
-    struct random r = stream(s, DESCENT + 600, run);
+    struct random r = stream(s, DESCENT, 0, run);
     real code[2 * D], z[D], dz[D], noise[D], g[2 * D];
     for (size_t j = 0; j < D; j++) {
         code[j] = j == 0 ? 3 : -1; /* two away from c, on one side or the other */
@@ -1505,7 +1510,6 @@ void show_descent(const struct settings *s, struct results *results) {
     printf("\n\n");
 }
 
-/* --- sigma --- */
 /* Mean and variance of z for some ways to write the line that makes it. */
 void show_sigma(const struct settings *s, struct results *results) {
     enum { RIGHT, VARIANCE_AS_SIGMA, NOISE_HAS_MU, FORMS };
@@ -1517,7 +1521,7 @@ void show_sigma(const struct settings *s, struct results *results) {
     size_t n = s->draws * 20 / BLOCKS;
     PARALLEL
     for (size_t b = 0; b < BLOCKS; b++) {
-        struct random r = stream(s, SIGMA + 700, b);
+        struct random r = stream(s, SIGMA, 0, b);
         double sum[FORMS] = {0}, square[FORMS] = {0};
         for (size_t e = 0; e < n; e++) {
             real noise;
@@ -1548,7 +1552,6 @@ void show_sigma(const struct settings *s, struct results *results) {
     printf("\n");
 }
 
-/* --- the divergence, two ways --- */
 /* One draw's log q(z) - log p(z), with p = N(0,1). */
 double one_divergence(const real *code, struct random *r) {
     static const real standard[2] = {0, 0};
@@ -1573,7 +1576,7 @@ void show_divergence(const struct settings *s, struct results *results) {
         kl_forward(&exact, code, 1, 1);
         PARALLEL
         for (size_t b = 0; b < BLOCKS; b++) {
-            struct random r = stream(s, DIVERGENCE + 800 + k, b);
+            struct random r = stream(s, DIVERGENCE, k, b);
             double sum = 0, below = 0;
             for (size_t e = 0; e < n; e++) {
                 double one = one_divergence(code, &r);
@@ -1605,7 +1608,7 @@ void show_divergence(const struct settings *s, struct results *results) {
     PARALLEL
     for (size_t k = 0; k < DOUBLINGS; k++)
         for (size_t i = 0; i < REPEATS; i++) {
-            struct random r = stream(s, DOTS + 900 + k, i);
+            struct random r = stream(s, FUNNEL, k, i);
             size_t K = (size_t)1 << k;
             for (size_t e = 0; e < K; e++)
                 dot[k][i] += one_divergence(code, &r) / (double)K;
@@ -1623,7 +1626,6 @@ void show_divergence(const struct settings *s, struct results *results) {
     result(results, (double)negative, "of 30", "kl_negative_means_of_4");
 }
 
-/* --- digits --- */
 /* Ends the program when a loss that was `start` is far above it, or not a number. */
 void require_sense(struct progress *bar, double now, double start, enum way way, double rate) {
     if (now <= 100 * start) /* false where now is not a number */
@@ -1642,7 +1644,7 @@ struct score {
 struct score judge(const struct settings *s, struct coder *c, const struct images *images, real *x,
                    real *noise) {
     struct score score = {0};
-    struct random r = stream(s, TESTING + 1000, 0);
+    struct random r = stream(s, TESTING, 0, 0);
     real *xhat = allocate(s->batch * PIXELS, sizeof *xhat);
     double *square = allocate(s->batch, sizeof *square);
     for (size_t at = 0; at < images->count; at += s->batch) {
@@ -1666,7 +1668,7 @@ struct score judge(const struct settings *s, struct coder *c, const struct image
 }
 
 void start_coder(const struct settings *s, struct coder *c) {
-    struct random r = stream(s, TRAINING + 1100, 0);
+    struct random r = stream(s, TRAINING, 0, 0);
     struct network *net[2] = {&c->encoder, &c->decoder};
     for (int i = 0; i < 2; i++)
         for (size_t l = 0; l < 2; l++) {
@@ -1687,7 +1689,7 @@ void train(const struct settings *s, struct coder *coder, const enum way *way, s
     struct score start[WAYS], score[WAYS];
     double baseline[WAYS], spent = 0;
     struct progress bar = {0};
-    struct random r = stream(s, TRAINING + 1100, 1);
+    struct random r = stream(s, TRAINING, 0, 1);
     struct output o = open_output(s->out, "training.tsv");
     fprintf(o.file, "epoch");
     printf("digits, %d-%zu-(%zu mu, %zu logvar) and %zu-%zu-%d, Adam with rate %g, batch %zu: test "
@@ -1791,7 +1793,7 @@ void draw_digits(const struct settings *s, struct coder *coder, size_t coders,
     choose_digits(which, test);
     real *sheet = allocate((coders + 1) * 10 * PIXELS, sizeof *sheet), noise[64];
     gather(sheet, test, which, 10);
-    struct random r = stream(s, DIGITS + 1200, 0);
+    struct random r = stream(s, DIGITS, 100, 0);
     for (size_t i = 0; i < 10; i++) {
         random_normal(noise, s->code, &r);
         for (size_t k = 0; k < coders; k++) {
@@ -1863,11 +1865,10 @@ void measure_digit(struct digit *m, const struct settings *s, struct coder *c,
     const real *said = network_forward(&c->encoder, x, 1);
     for (size_t r = 0; r < B; r++)
         memcpy(code + r * 2 * d, said, 2 * d * sizeof *code);
-    struct random first =
-        stream(s, DIGITS + 1300 + number, BLOCKS); /* draws for the baseline only */
+    struct random first = stream(s, DIGITS, number, BLOCKS); /* draws for the baseline only */
     double baseline = draw_block(NULL, c, x, code, B, draws, 0, &first);
     for (size_t b = 0; b < BLOCKS; b++) {
-        struct random r = stream(s, DIGITS + 1300 + number, b);
+        struct random r = stream(s, DIGITS, number, b);
         memset(sum, 0, 2 * entries * sizeof *sum);
         draw_block(sum, c, x, code, B, draws, baseline, &r);
         for (size_t w = 0; w < WAYS; w++)
@@ -1958,11 +1959,11 @@ int main(int argc, char **argv) {
     struct settings s = {.data = "data/digits",
                          .out = "build/" CHAPTER,
                          .draws = 10000,
-                         .epochs = 3,
+                         .epochs = 4,
                          .batch = 64,
                          .hidden = 64,
                          .code = 6,
-                         .rate = 1e-3,
+                         .rate = 5e-4,
                          .descent_rate = 1e-3,
                          .seed = 1};
     const struct option table[] = {
