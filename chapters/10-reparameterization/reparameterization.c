@@ -1325,8 +1325,11 @@ void show_scaling(const struct settings *s, struct results *results) {
         result(results, slope, "", "slope_dimension_%s", way_name[w]);
     }
     for (int w = 0; w < PATH; w++) {
-        result(results, ratio[w].value, "", "ratio_thousand_%s", way_name[w]);
-        result(results, ratio[w].error, "", "ratio_thousand_error_%s", way_name[w]);
+        double unit = w == SCORE ? 1e6 : 1e3;
+        result(results, ratio[w].value / unit, w == SCORE ? "millions" : "thousands",
+               "ratio_thousand_%s", way_name[w]);
+        result(results, ratio[w].error / unit, w == SCORE ? "millions" : "thousands",
+               "ratio_thousand_error_%s", way_name[w]);
         printf("  in 1000 dimensions: %s over path  %.4g +- %.2g\n", way_name[w], ratio[w].value,
                ratio[w].error);
     }
@@ -1810,7 +1813,8 @@ void draw_digits(const struct settings *s, struct coder *coder, size_t coders,
    mu and over those of logvar, and the mean of each entry. */
 struct digit {
     double variance[WAYS][HALVES][BLOCKS];
-    double *mean; /* (WAYS,2d,BLOCKS) */
+    double *mean;       /* (WAYS,2d,BLOCKS) */
+    double least, most; /* of the d sigmas */
 };
 
 /* One block: `draws` draws of z for the code of one image, B at a time; code (B,2d) and x (B,784)
@@ -1865,6 +1869,11 @@ void measure_digit(struct digit *m, const struct settings *s, struct coder *c,
     const real *said = network_forward(&c->encoder, x, 1);
     for (size_t r = 0; r < B; r++)
         memcpy(code + r * 2 * d, said, 2 * d * sizeof *code);
+    m->least = m->most = exp((double)said[d] / 2);
+    for (size_t j = 1; j < d; j++) {
+        m->least = fmin(m->least, exp((double)said[d + j] / 2));
+        m->most = fmax(m->most, exp((double)said[d + j] / 2));
+    }
     struct random first = stream(s, DIGITS, number, BLOCKS); /* draws for the baseline only */
     double baseline = draw_block(NULL, c, x, code, B, draws, 0, &first);
     for (size_t b = 0; b < BLOCKS; b++) {
@@ -1894,7 +1903,7 @@ void show_digits(const struct settings *s, struct coder *c, const struct images 
     size_t which[10], d = s->code, agree = 0, entries = 0;
     size_t draws = s->draws / 10 / BLOCKS < 2 ? 2 : s->draws / 10 / BLOCKS; /* in each block */
     static struct digit m, total;
-    double worst = 0;
+    double worst = 0, least = INFINITY, most = 0;
     memset(&total, 0, sizeof total);
     m.mean = allocate(WAYS * 2 * d * BLOCKS, sizeof *m.mean);
     choose_digits(which, test);
@@ -1918,6 +1927,8 @@ void show_digits(const struct settings *s, struct coder *c, const struct images 
             agree += fabs(off.value) < 2 * off.error;
             entries++;
         }
+        least = fmin(least, m.least);
+        most = fmax(most, m.most);
         struct measured q[PATH];
         for (size_t w = 0; w < PATH; w++)
             q[w] = ratio_of(m.variance[w][MU], m.variance[PATH][MU]);
@@ -1936,6 +1947,9 @@ void show_digits(const struct settings *s, struct coder *c, const struct images 
         }
     }
     if (!interrupted) {
+        printf("  the clouds of the ten: sigma from %.3f to %.3f\n", least, most);
+        result(results, least, "", "sigma_least");
+        result(results, most, "", "sigma_most");
         printf(
             "  baseline and path agree on the gradient: %zu of %zu entries within two errors, the "
             "worst at %.1f\n\n",
