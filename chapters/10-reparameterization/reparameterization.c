@@ -1181,7 +1181,7 @@ void measure_toy(struct toy_result *result, const struct settings *s, enum exper
     PARALLEL
     for (size_t k = 0; k < BLOCKS; k++) {
         struct random r = stream(s, experiment, point, k);
-        real *room = allocate(6 * d, sizeof *room);
+        real *room = allocate(5 * d, sizeof *room);
         real *noise = room, *z = room + d, *dz = room + 2 * d, *g = room + 3 * d;
         double *sum = allocate(WAYS * 4 * d, sizeof *sum),
                *kept = allocate(WAYS * 2 * d, sizeof *kept);
@@ -1286,7 +1286,7 @@ void show_scaling(const struct settings *s, struct results *results) {
     struct output o = open_output(s->out, "samples.tsv");
     fprintf(o.file, "draws\t" VARIANCES);
     double first[WAYS] = {0}, last[WAYS] = {0};
-    for (size_t k = 0; k < sizeof many / sizeof *many && many[k] <= 200; k++) {
+    for (size_t k = 0; k < sizeof many / sizeof *many && many[k] <= 200 && !interrupted; k++) {
         measure_toy(&m, s, DRAWS, k, plain_toy, many[k], s->draws / 4);
         write_variances(o.file, (double)many[k], plain_toy, many[k], &m);
         for (int w = 0; w < WAYS; w++) {
@@ -1295,6 +1295,8 @@ void show_scaling(const struct settings *s, struct results *results) {
         }
     }
     close_output(&o);
+    if (interrupted)
+        return;
     printf("the variance of the estimate of dE/dmu: slope on two logarithmic axes\n"
            "                                      score    baseline        path\n"
            "  against the draws, 1 to 200    ");
@@ -1318,6 +1320,8 @@ void show_scaling(const struct settings *s, struct results *results) {
             ratio[w] = ratio_of(m.variance[w][MU], m.variance[PATH][MU]);
     }
     close_output(&o);
+    if (interrupted)
+        return;
     printf("  against the dimension, 100 to 1000");
     for (int w = 0; w < WAYS; w++) {
         double slope = log(last[w] / first[w]) / log(10);

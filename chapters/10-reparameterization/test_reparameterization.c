@@ -766,11 +766,13 @@ void softplus_backward(void *net) {
 void softplus_part(void **state) {
     (void)state;
     static struct cloud p;
-    static double copied[B * D], of_sigmoid[B * D], missing[B * D], raw[B * D], no_noise[B * D];
+    static double copied[B * D], of_sigmoid[B * D], missing[B * D], raw[B * D], no_noise[B * D],
+        itself[B * D];
     new_cloud(&p, 21);
     for (size_t k = 0; k < B * D; k++) {
         double s = p.logvar[k], slope = 1 / (1 + exp(-s));
         copied[k] = log(1 + exp(s)) / 2 / slope;
+        itself[k] = log(1 + exp(s)) / slope;
         of_sigmoid[k] = 1 - slope;
         missing[k] = 1 / slope;
         raw[k] = exp(s) / slope;
@@ -787,6 +789,7 @@ void softplus_part(void **state) {
     gc_foresee(s, "This has the derivative of the sigmoid in it; asked for is that of softplus.",
                of_sigmoid, NULL);
     gc_foresee(s, "The derivative of softplus is missing.", missing, NULL);
+    gc_foresee(s, "softplus itself stands where its derivative is meant.", itself, NULL);
     gc_foresee(s, "The inner derivative e^s is there, the division by 1 + e^s is not.", raw, NULL);
     gc_foresee(s, "The noise is missing.", no_noise, NULL);
     assert_int_equal(gc_run(&check), 0);
