@@ -130,10 +130,10 @@ figures() {
         drawn=build/$1/$(basename "$picture")
         if [ -f "$drawn" ]; then
             cp "$drawn" "$picture" || exit 1
-        elif [ -f "build/$1/bench/$(basename "$picture")" ]; then
-            cp "build/$1/bench/$(basename "$picture")" "$picture" || exit 1
+        elif elsewhere=$(ls -t "build/$1"/*/"$(basename "$picture")" 2>/dev/null | head -n 1) && [ -n "$elsewhere" ]; then
+            cp "$elsewhere" "$picture" || exit 1 # drawn by a benchmark or a recorded run
         elif [ -f "$picture" ]; then
-            echo "figures: $picture stays as it is; make bench draws it anew"
+            echo "figures: $picture stays as it is; make bench or make record$(number_of "$1") draws it anew"
         else
             echo "figures: $drawn was not drawn; make chapter$(number_of "$1") draws it" >&2
             exit 1
