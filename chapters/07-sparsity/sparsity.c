@@ -1166,7 +1166,7 @@ double treves_rolls(const real *a, size_t d) {
 
 struct settings {
     const char *data, *out;
-    size_t units, epochs, batch, seed, threads, images, tests;
+    size_t units, epochs, batch, seed, threads, images, tests, runs;
     double rate, l1, kl, each, weights, rho, length;
 };
 
@@ -1536,27 +1536,24 @@ size_t all_runs(struct run *run, size_t n, struct bench *b, struct results *resu
     return done;
 }
 
-/* tradeoff.tsv: a block of lines for each penalty, from weak to strong. */
-void draw_tradeoff(const struct run *run, size_t n, const struct settings *s) {
+/* tradeoff.tsv: a line for each run; those of one penalty stand together, from weak to strong. */
+void draw_tradeoff(struct run *run, size_t n, const struct settings *s) {
     struct output o = open_output(s->out, "tradeoff.tsv");
     fprintf(o.file, "penalty\tlambda\tactive\tsquared\ttreves\n");
-    for (enum penalty_kind kind = 0; kind < PENALTIES; kind++) {
-        double last = -1;
-        for (;;) { /* the next larger lambda of this kind */
-            const struct run *next = NULL;
-            for (size_t i = 0; i < n; i++)
-                if (run[i].penalty.kind == kind && run[i].f == (kind == NONE ? RELU : run[i].f) &&
-                    run[i].penalty.lambda > last &&
-                    (!next || run[i].penalty.lambda < next->penalty.lambda))
-                    next = &run[i];
-            if (!next)
-                break;
-            last = next->penalty.lambda;
-            fprintf(o.file, "%s\t%g\t%g\t%g\t%g\n", penalty_name[kind], last, next->active,
-                    next->sq, next->treves);
-        }
-        fprintf(o.file, "\n\n");
+    for (size_t i = 0; i < n; i++) { /* sorts by insertion */
+        struct run now = run[i];
+        size_t j = i;
+        for (; j > 0 && (run[j - 1].penalty.kind > now.penalty.kind ||
+                         (run[j - 1].penalty.kind == now.penalty.kind &&
+                          run[j - 1].penalty.lambda > now.penalty.lambda));
+             j--)
+            run[j] = run[j - 1];
+        run[j] = now;
     }
+    for (size_t i = 0; i < n; i++)
+        fprintf(o.file, "%s%s\t%g\t%g\t%g\t%g\n", penalty_name[run[i].penalty.kind],
+                run[i].penalty.kind == NONE && run[i].f == SIGMOID ? " sigmoid" : "",
+                run[i].penalty.lambda, run[i].active, run[i].sq, run[i].treves);
     close_output(&o);
 }
 
@@ -1570,11 +1567,12 @@ int main(int argc, char **argv) {
                          .seed = 1,
                          .images = 1000000,
                          .tests = 1000000,
+                         .runs = MOST_RUNS,
                          .rate = 0.001,
                          .l1 = 0.1,
                          .kl = 0.2,
                          .each = 0.1,
-                         .weights = 0.0003,
+                         .weights = 0.03,
                          .rho = 0.02,
                          .length = 1};
     const struct option table[] = {
@@ -1594,6 +1592,7 @@ int main(int argc, char **argv) {
         {"--length", "no stroke is longer; 0: as long as it likes", 'x', &s.length, 0, 1e9},
         {"--images", "how many training images to use", 'n', &s.images, 1, 1e9},
         {"--tests", "how many test images to use", 'n', &s.tests, 1, 1e9},
+        {"--runs", "how many of the runs, in the order of the table", 'n', &s.runs, 1, MOST_RUNS},
         {"--seed", "start of the random numbers", 'n', &s.seed, 0, 1e15},
         {"--threads", "cores to use; 0: all", 'n', &s.threads, 0, 1024},
         {0}};
@@ -1613,7 +1612,7 @@ int main(int argc, char **argv) {
     b.code = numbers(b.tests * s.units);
     b.xhat = numbers(b.tests * PIXELS);
     struct run run[MOST_RUNS];
-    size_t n = list_runs(run, &s);
+    size_t n = least(list_runs(run, &s), s.runs);
     b.all = n * s.epochs;
     struct results results;
     open_results(&results);
@@ -1621,15 +1620,19 @@ int main(int argc, char **argv) {
            "%zu epoch%s\n",
            s.units, b.count, b.tests, s.batch, n, s.epochs, s.epochs == 1 ? "" : "s");
     size_t done = all_runs(run, n, &b, &results);
-    draw_tradeoff(run, done, &s);
     double lit = 0;
     for (size_t k = 0; k < b.tests * PIXELS; k++)
         lit += 100.0 * (b.test.pixel[k] > 0) / (double)(b.tests * PIXELS);
     printf("\n%.1f %% of the pixels of the test images are lit\n", lit);
     result(&results, lit, "%", "lit_pixels");
     result(&results, run[0].sq, "", "test_sq");
+    if (done > 3) { /* what sparsity costs, in errors of the code without a penalty */
+        result(&results, run[1].sq / run[0].sq, "", "ratio_l1");
+        result(&results, run[3].sq / run[2].sq, "", "ratio_kl");
+    }
     result(&results, (double)(2 * PIXELS * s.units + s.units), "parameters", "parameters");
     result(&results, run[0].seconds, "seconds", "epoch_seconds");
+    draw_tradeoff(run, done, &s); /* which changes their order */
     close_results(&results, s.out);
 
     free(b.order);

@@ -179,6 +179,10 @@ void foresee_code(struct small *w, struct gc_tensor *t, const double *back) {
                                  "Only the half that keeps a unit from falling silent is there: "
                                  "(1-rho)/(1-mean) is missing.",
                                  back),
+               *first = foresee(w, t,
+                                "The penalty acts on image 0 alone: all images have a share in "
+                                "the mean.",
+                                back),
                *loud = foresee(w, t,
                                "Only the half that keeps a unit from being loud is there: "
                                "-rho/mean is missing.",
@@ -191,14 +195,21 @@ void foresee_code(struct small *w, struct gc_tensor *t, const double *back) {
             each[k] += pull * (-rho / one + (1 - rho) / (1 - one));
             sum[k] += p->lambda * slope;
             away[k] -= pull * slope;
+            first[k] += k < D ? pull * slope : 0;
             silent[k] -= pull * rho / m;
             loud[k] += pull * (1 - rho) / (1 - m);
             right[k] += pull * slope;
         }
         return;
     }
-    for (size_t k = 0; k < n && p->kind == KL_EACH; k++)
-        right[k] += p->lambda / images * (-p->rho / a[k] + (1 - p->rho) / (1 - a[k]));
+    if (p->kind == KL_EACH) {
+        double *sum = foresee(w, t, "The penalty's slope is not divided by B.", back);
+        for (size_t k = 0; k < n; k++) {
+            double slope = -p->rho / a[k] + (1 - p->rho) / (1 - a[k]);
+            right[k] += p->lambda / images * slope;
+            sum[k] += p->lambda * slope;
+        }
+    }
 }
 
 /* Adds all tensors in the order of the way up, with hints. Call when the backward pass has run. */
