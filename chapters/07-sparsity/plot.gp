@@ -23,11 +23,12 @@ unset multiplot
 # What it costs when a unit speaks more or less than it should, on average.
 set output out.'/kl.png'
 set multiplot layout 1,2
-set key top center
+set key bottom right
 rho = 0.02
 kl(q) = rho*log(rho/q) + (1-rho)*log((1-rho)/(1-q))
 set xlabel "mean activation of a unit over the batch"
 set xrange [0.001:0.2]
+set xtics 0.05
 set yrange [0:0.2]
 set ylabel "KL, nats"
 plot kl(x) linetype 1 title "KL(0.02 || mean)", (x-rho)**2/(2*rho*(1-rho)) linetype 5 title "its parabola at 0.02"
@@ -36,6 +37,7 @@ set ylabel "slope of KL"
 set key bottom right
 plot -rho/x + (1-rho)/(1-x) linetype 1 title "slope", 0 linetype 5 notitle
 unset multiplot
+set xtics autofreq
 
 # How activations are spread.
 if (has('histogram.tsv')) {
@@ -48,8 +50,7 @@ if (has('histogram.tsv')) {
     set key top right
     set xlabel "activation, ReLU code"
     set xrange [-0.05:3]
-    plot for [k in "2 3 7"] (k > columns ? NaN : 0) notitle, \
-         out.'/histogram.tsv' using ($1*3):2 with linespoints linetype 5 pointsize 0.5 title "no penalty", \
+    plot out.'/histogram.tsv' using ($1*3):2 with linespoints linetype 5 pointsize 0.5 title "no penalty", \
          out.'/histogram.tsv' using ($1*3):(columns > 2 ? column(3) : NaN) with linespoints linetype 1 pointsize 0.5 title "L1", \
          out.'/histogram.tsv' using ($1*3):(columns > 6 ? column(7) : NaN) with linespoints linetype 4 pointsize 0.5 title "L1 on weights"
     set xlabel "activation, sigmoid code"
@@ -70,20 +71,20 @@ if (has('tradeoff.tsv')) {
     set yrange [0:*]
     set xlabel "active units per test image, %"
     set ylabel "squared error of a test image"
-    set key top right
+    set key bottom left
     set arrow 1 from 10, graph 0 to 10, graph 1 nohead linetype 5
     line(name) = "<awk -F'\t' '$1 == \"".name."\"' '".out."/tradeoff.tsv'"
     none = system("awk -F'\t' '$1 == \"none\" { print $4 }' '".out."/tradeoff.tsv'") + 0
     set arrow 2 from 1, 2*none to 100, 2*none nohead linetype 5
-    set label 2 "twice the error without a penalty" at 12, 2*none + 0.7
-    set label 3 "10 %" at 10.3, 1
+    set label 2 "twice the error without a penalty" at 20, 2*none + 0.8
+    set label 3 "10 %" at 10.3, 24
     points(name) = int(system("awk -F'\t' '$1 == \"".name."\"' '".out."/tradeoff.tsv' | wc -l"))
     plot line("none") using 3:4 with points linetype 5 pointsize 2 title "no penalty, ReLU", \
          (points("none sigmoid") ? line("none sigmoid") : line("none")) using 3:4 with points linetype 5 pointtype 12 pointsize 2 title points("none sigmoid") ? "no penalty, sigmoid" : "", \
          (points("L1") ? line("L1") : line("none")) using 3:4 with linespoints linetype 1 pointsize 1.3 title points("L1") ? "L1" : "", \
          (points("L1") ? line("L1") : line("none")) using 3:4:(sprintf("%g", $2)) with labels offset 2.2,0.6 notitle, \
          (points("KL") ? line("KL") : line("none")) using 3:4 with linespoints linetype 3 pointsize 1.3 title points("KL") ? "KL of the mean" : "", \
-         (points("KL") ? line("KL") : line("none")) using 3:4:(sprintf("%g", $2)) with labels offset -2.4,-0.6 notitle, \
+         (points("KL") ? line("KL") : line("none")) using 3:4:(sprintf("%g", $2)) with labels offset -3.6,-0.2 notitle, \
          (points("KL of each") ? line("KL of each") : line("none")) using 3:4 with points linetype 2 pointsize 1.6 title points("KL of each") ? "KL of each image" : "", \
          (points("L1 on weights") ? line("L1 on weights") : line("none")) using 3:4 with points linetype 4 pointsize 1.6 title points("L1 on weights") ? "L1 on weights" : ""
     unset arrow

@@ -1170,8 +1170,9 @@ struct settings {
     double rate, l1, kl, each, weights, rho, length;
 };
 
-/* The silent units of a sigmoid code do not say 0 but little; below this they may as well be 0. */
-const double sigmoid_threshold = 0.1;
+/* A ReLU that is silent says 0. A sigmoid that is silent murmurs; it counts as active only when it
+   speaks aloud. */
+const double aloud = 0.1;
 
 /* The points of the trade-off: these multiples of the --l1 and --kl given. */
 enum { STRENGTHS = 5, MOST_RUNS = 16, BINS = 60 };
@@ -1182,9 +1183,9 @@ struct run {
     const char *key, *label; /* for results.tsv, for the table */
     enum activation f;
     struct penalty penalty;
-    int main;                                        /* is it looked at closely? */
-    double sq, active, treves, dead, silenced, mean; /* on the test images */
-    double seconds;                                  /* for an epoch */
+    int main;                                                        /* is it looked at closely? */
+    double sq, active, aloud, treves, dead, silenced, mean, longest; /* on the test images */
+    double seconds;                                                  /* for an epoch */
 };
 
 /* What all runs share. */
@@ -1267,8 +1268,8 @@ void train(struct autoencoder *m, struct run *run, struct bench *b) {
 /* Encodes and decodes all test images, and measures. */
 void judge(struct autoencoder *m, struct run *run, struct bench *b) {
     size_t d = m->d, *used = allocate(d, sizeof *used);
-    double tests = (double)b->tests, threshold = run->f == SIGMOID ? sigmoid_threshold : 0;
-    run->sq = run->active = run->treves = run->mean = run->silenced = run->dead = 0;
+    double tests = (double)b->tests, threshold = run->f == SIGMOID ? aloud : 0;
+    run->sq = run->active = run->aloud = run->treves = run->mean = run->silenced = run->dead = 0;
     for (size_t at = 0; at < b->tests; at += m->batch) {
         size_t B = least(m->batch, b->tests - at);
         real *a = m->encoder.h;
@@ -1280,6 +1281,7 @@ void judge(struct autoencoder *m, struct run *run, struct bench *b) {
         run->sq += squared_error_forward(b->example, m->decoder.h, b->x, B, PIXELS) * (double)B;
         for (size_t r = 0; r < B; r++) {
             run->active += active_fraction(a + r * d, threshold, d);
+            run->aloud += active_fraction(a + r * d, aloud, d);
             run->treves += treves_rolls(a + r * d, d);
         }
         for (size_t k = 0; k < B * d; k++) {
@@ -1291,10 +1293,17 @@ void judge(struct autoencoder *m, struct run *run, struct bench *b) {
         run->silenced +=
             squared_error_forward(b->example, m->decoder.h, b->x, B, PIXELS) * (double)B;
     }
-    for (size_t j = 0; j < d; j++)
+    run->longest = 0;
+    for (size_t j = 0; j < d; j++) {
+        double length = 0;
+        for (size_t i = 0; i < PIXELS; i++)
+            length += pow((double)m->decoder.W[j * PIXELS + i], 2);
+        run->longest = fmax(run->longest, sqrt(length));
         run->dead += used[j] == 0;
+    }
     run->sq /= tests;
     run->active *= 100 / tests;
+    run->aloud *= 100 / tests;
     run->treves /= tests;
     run->mean /= tests;
     run->silenced /= tests;
@@ -1335,7 +1344,7 @@ void draw_filters(struct autoencoder *m, const struct run *run, const struct ben
     size_t d = m->d, *order = allocate(d, sizeof *order), alive = d - (size_t)run->dead;
     real *strokes = numbers(ROWS * COLS * PIXELS), *weights = numbers(ROWS * COLS * PIXELS);
     char name[64];
-    sort_by_use(order, b->code, b->tests, d, run->f == SIGMOID ? sigmoid_threshold : 0);
+    sort_by_use(order, b->code, b->tests, d, run->f == SIGMOID ? aloud : 0);
     for (size_t k = 0; k < ROWS * COLS && k < alive; k++) {
         size_t j = order[alive > ROWS * COLS ? k * alive / (ROWS * COLS) : k];
         real ink = (real)1e-9, weight = (real)1e-9;
@@ -1377,7 +1386,8 @@ void make_strange(real *x, const struct bench *b, size_t r, enum strange kind) {
 }
 
 /* The error on strange pictures, in per cent of their squared length; and a few for the sheet:
-   shown (STRANGE * EACH_SHOWN, 784). `input` gets the pictures themselves where it is not NULL. */
+   shown (STRANGE * EACH_SHOWN, 784). input gets
+   the pictures themselves. */
 void judge_strange(double *error, real *shown, real *input, struct autoencoder *m,
                    const struct bench *b) {
     size_t some = least(b->tests, 200);
@@ -1395,8 +1405,7 @@ void judge_strange(double *error, real *shown, real *input, struct autoencoder *
             for (size_t r = 0; r < B && at + r < EACH_SHOWN; r++) {
                 size_t place = (kind * EACH_SHOWN + at + r) * PIXELS;
                 memcpy(shown + place, m->decoder.h + r * PIXELS, PIXELS * sizeof(real));
-                if (input)
-                    memcpy(input + place, b->x + r * PIXELS, PIXELS * sizeof(real));
+                memcpy(input + place, b->x + r * PIXELS, PIXELS * sizeof(real));
             }
         }
         error[kind] = length > 0 ? 100 * wrong / length : 0;
@@ -1438,16 +1447,14 @@ void draw_parts(struct autoencoder *m, const struct bench *b) {
 /* The runs: the main ones first, so that Ctrl-C leaves those. Returns how many. */
 size_t list_runs(struct run *run, const struct settings *s) {
     size_t n = 0;
-    run[n++] = (struct run){"none", "none, ReLU", RELU, {NONE, 0, 0}, 1, 0, 0, 0, 0, 0, 0, 0};
-    run[n++] = (struct run){"l1", "L1, ReLU", RELU, {L1, s->l1, 0}, 1, 0, 0, 0, 0, 0, 0, 0};
-    run[n++] = (struct run){
-        "none_sigmoid", "none, sigmoid", SIGMOID, {NONE, 0, 0}, 1, 0, 0, 0, 0, 0, 0, 0};
+    run[n++] = (struct run){"none", "none, ReLU", RELU, {NONE, 0, 0}, .main = 1};
+    run[n++] = (struct run){"l1", "L1, ReLU", RELU, {L1, s->l1, 0}, .main = 1};
+    run[n++] = (struct run){"none_sigmoid", "none, sigmoid", SIGMOID, {NONE, 0, 0}, .main = 1};
+    run[n++] = (struct run){"kl", "KL, sigmoid", SIGMOID, {KL, s->kl, s->rho}, .main = 1};
     run[n++] =
-        (struct run){"kl", "KL, sigmoid", SIGMOID, {KL, s->kl, s->rho}, 1, 0, 0, 0, 0, 0, 0, 0};
-    run[n++] = (struct run){
-        "kl_each", "KL of each image", SIGMOID, {KL_EACH, s->each, s->rho}, 1, 0, 0, 0, 0, 0, 0, 0};
-    run[n++] = (struct run){
-        "weights", "L1 on weights", RELU, {L1_WEIGHTS, s->weights, 0}, 1, 0, 0, 0, 0, 0, 0, 0};
+        (struct run){"kl_each", "KL of each image", SIGMOID, {KL_EACH, s->each, s->rho}, .main = 1};
+    run[n++] =
+        (struct run){"weights", "L1 on weights", RELU, {L1_WEIGHTS, s->weights, 0}, .main = 1};
     for (size_t k = 0; k < 2 * STRENGTHS; k++)
         if (strength[k / 2] != 1) {
             struct run point = run[k % 2 ? 3 : 1];
@@ -1459,8 +1466,9 @@ size_t list_runs(struct run *run, const struct settings *s) {
 }
 
 void print_run(const struct run *run) {
-    printf("  %-18s %8.3g %10.2f %9.1f %10.3f %10.2f %7.0f\n", run->label, run->penalty.lambda,
-           run->sq, run->active, run->treves, run->silenced, run->dead);
+    printf("  %-18s %8.3g %10.2f %9.1f %7.1f %9.3f %9.2f %5.0f %8.2f%s\n", run->label,
+           run->penalty.lambda, run->sq, run->active, run->aloud, run->treves, run->silenced,
+           run->dead, run->longest);
 }
 
 void report_run(const struct run *run, struct results *results) {
@@ -1468,14 +1476,17 @@ void report_run(const struct run *run, struct results *results) {
     if (!run->main) {
         result(results, run->sq, "", "%s_%g_sq", key, run->penalty.lambda);
         result(results, run->active, "%", "%s_%g_active", key, run->penalty.lambda);
+        result(results, run->silenced, "", "%s_%g_silenced", key, run->penalty.lambda);
         return;
     }
     result(results, run->sq, "", "test_sq_%s", key);
     result(results, run->active, "%", "active_%s", key);
+    result(results, run->aloud, "%", "aloud_%s", key);
     result(results, run->treves, "", "treves_%s", key);
     result(results, run->silenced, "", "silenced_%s", key);
     result(results, run->mean, "", "mean_%s", key);
     result(results, run->dead, "units", "dead_%s", key);
+    result(results, run->longest, "", "longest_%s", key);
 }
 
 /* Trains, judges, draws. Returns how many of the n runs were done before an interruption: one at
@@ -1483,10 +1494,10 @@ void report_run(const struct run *run, struct results *results) {
 size_t all_runs(struct run *run, size_t n, struct bench *b, struct results *results) {
     const struct settings *s = b->s;
     double error[MOST_RUNS][STRANGE], histogram[MOST_RUNS][BINS];
-    real *sheet = numbers((1 + 3) * STRANGE * EACH_SHOWN * PIXELS);
+    real *sheet = numbers(5 * STRANGE * EACH_SHOWN * PIXELS);
     size_t done = 0, row = STRANGE * EACH_SHOWN * PIXELS, mains = 0;
-    printf("  %-18s %8s %10s %9s %10s %10s %7s\n", "penalty", "lambda", "sq. error", "active %",
-           "T.-Rolls", "silenced", "dead");
+    printf("  %-18s %8s %10s %9s %7s %9s %9s %5s %8s\n", "penalty", "lambda", "sq. error",
+           "active %", "> 0.1 %", "T.-Rolls", "silenced", "dead", "longest");
     for (; done < n && (done == 0 || !interrupted); done++) {
         struct run *now = &run[done];
         struct autoencoder m = autoencoder_new(PIXELS, s->units, now->f, s->batch);
@@ -1497,9 +1508,10 @@ size_t all_runs(struct run *run, size_t n, struct bench *b, struct results *resu
         if (now->main) {
             count_activations(histogram[done], now, b);
             draw_filters(&m, now, b);
-            size_t place = done == 0 ? 1 : done == 1 ? 2 : done == 3 ? 3 : 0; /* of the sheet */
+            /* Its row of the sheet: below the pictures themselves, or where nobody looks. */
+            size_t place = done == 0 ? 1 : done == 1 ? 2 : done == 3 ? 3 : 4;
             real *shown = sheet + place * row;
-            judge_strange(error[done], shown, place ? sheet : NULL, &m, b);
+            judge_strange(error[done], shown, sheet, &m, b);
             mains++;
         }
         if (now->penalty.kind == L1 && now->main)
