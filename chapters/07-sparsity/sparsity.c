@@ -1468,7 +1468,7 @@ size_t list_runs(struct run *run, const struct settings *s) {
 void print_run(const struct run *run) {
     printf("  %-18s %8.3g %10.2f %9.1f %7.1f %9.3f %9.2f %5.0f %8.2f%s\n", run->label,
            run->penalty.lambda, run->sq, run->active, run->aloud, run->treves, run->silenced,
-           run->dead, run->longest);
+           run->dead, run->longest, interrupted ? "  (stopped)" : "");
 }
 
 void report_run(const struct run *run, struct results *results) {
@@ -1477,6 +1477,7 @@ void report_run(const struct run *run, struct results *results) {
         result(results, run->sq, "", "%s_%g_sq", key, run->penalty.lambda);
         result(results, run->active, "%", "%s_%g_active", key, run->penalty.lambda);
         result(results, run->silenced, "", "%s_%g_silenced", key, run->penalty.lambda);
+        result(results, run->longest, "", "%s_%g_longest", key, run->penalty.lambda);
         return;
     }
     result(results, run->sq, "", "test_sq_%s", key);
