@@ -886,6 +886,7 @@ struct autoencoder {
     real *Vt;           /* (n,d) V transposed, for the way back */
 };
 
+/* --- memory of the autoencoder ------------------------------------------------- */
 /* Memory for n numbers that begins where a vector may begin. All zero; free() gives it back. */
 real *numbers(size_t n) {
     size_t bytes = (n * sizeof(real) + 64) / 64 * 64;
@@ -1010,8 +1011,7 @@ double off_the_edge(double q) {
     return fmin(fmax(q, coin_edge), 1 - coin_edge);
 }
 
-/* KL(p || q) in nats: what it costs to bet on coin q when coin p is thrown, above p's own entropy.
- */
+/* KL(p || q) in nats: what betting on coin q costs when p is thrown, above p's entropy. */
 double coin_kl(double p, double q) {
     q = off_the_edge(q);
     return p * log(p / q) + (1 - p) * log((1 - p) / (1 - q));
@@ -1032,8 +1032,7 @@ void mean_activation(double *mean, const real *a, size_t B, size_t d) {
             mean[j] += (double)a[r * d + j] / (double)B;
 }
 
-/* lambda * sum over j of KL(rho || mean_j). There is no `example` to add it to: it belongs to the
-   batch as a whole. */
+/* lambda * sum over j of KL(rho || mean_j). No `example` gets it: it is the whole batch's. */
 double kl_forward(const double *mean, double lambda, double rho, size_t d) {
     double sum = 0;
     for (size_t j = 0; j < d; j++)
