@@ -1,6 +1,6 @@
 # bench.py: the peers of make bench, PyTorch and NumPy, on the same network, with the same first weights and the same
-# batches in the same order.   python3 bench.py torch|numpy THREADS DATA EPOCHS BATCH IMAGES WEIGHTS
-# Prints seconds and mean training loss of each epoch, as bench.c does.
+# batches in the same order.   python3 src/bench.py torch|torch-vae|numpy THREADS DATA EPOCHS BATCH IMAGES WEIGHTS
+# Prints seconds and mean training loss of each epoch, as the chapters' bench.c do.
 import gzip, os, sys, time
 import numpy as np
 
@@ -13,12 +13,14 @@ raw = np.frombuffer(raw, np.uint8)[16:].reshape(-1, 784)
 order = np.arange(count) % len(raw)
 values = np.fromfile(sys.argv[7], np.float32)
 W, b = [], []
-for i, o in zip(sizes, sizes[1:]):
+for l, (i, o) in enumerate(zip(sizes, sizes[1:])):
+    if which == "torch-vae" and l == 2:
+        o *= 2  # mu and logvar
     W.append(values[: i * o].reshape(i, o).copy())
     b.append(values[i * o : i * o + o].copy())
     values = values[i * o + o :]
 
-if which == "torch":
+if which.startswith("torch"):
     import torch
     import torch.nn.functional as F
 
@@ -26,11 +28,12 @@ if which == "torch":
     torch.set_flush_denormal(True)
     layers = []
     for l in range(6):
-        linear = torch.nn.Linear(sizes[l], sizes[l + 1])
+        linear = torch.nn.Linear(*W[l].shape)
         linear.weight.data = torch.from_numpy(W[l].T.copy())
         linear.bias.data = torch.from_numpy(b[l])
         layers += [linear] if l in (2, 5) else [linear, torch.nn.ReLU(inplace=True)]
     net = torch.nn.Sequential(*layers)
+    encoder, decoder = net[:5], net[5:]
     adam = torch.optim.Adam(net.parameters(), lr=1e-3, foreach=True)
     images = torch.from_numpy(raw.copy()).float() / 255  # converted beforehand: the faster of the two ways
     order = torch.from_numpy(order)
@@ -38,7 +41,14 @@ if which == "torch":
         began, total = time.perf_counter(), 0.0
         for k in range(0, count, batch):
             x = images[order[k : k + batch]]
-            loss = F.binary_cross_entropy_with_logits(net(x), x, reduction="sum") / len(x)
+            kl = 0
+            if which == "torch":
+                logits = net(x)
+            else:
+                mu, logvar = encoder(x).chunk(2, dim=1)
+                logits = decoder(torch.addcmul(mu, torch.exp(0.5 * logvar), torch.randn_like(mu)))
+                kl = -0.5 * torch.sum(1 + logvar - mu * mu - logvar.exp())
+            loss = (F.binary_cross_entropy_with_logits(logits, x, reduction="sum") + kl) / len(x)
             adam.zero_grad(set_to_none=True)
             loss.backward()
             adam.step()
