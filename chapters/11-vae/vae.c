@@ -20,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <tgmath.h>
 #include <time.h>
@@ -441,6 +442,57 @@ void use_threads(size_t threads) {
 #else
     (void)threads;
 #endif
+}
+
+/* --- jacobi (chapter 2) ------------------------------------------------------ */
+/* Turns two rows of V (d,n) by an angle with the given cosine and sine. */
+void turn_rows(double *V, size_t p, size_t q, double cosine, double sine, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        double a = V[p * n + i], b = V[q * n + i];
+        V[p * n + i] = cosine * a - sine * b;
+        V[q * n + i] = sine * a + cosine * b;
+    }
+}
+
+/* All eigenvectors of a small symmetric H (d,d), by Jacobi (1846): turn two axes at a time by the
+   angle that makes their off-diagonal entry 0, until all are. H becomes diagonal, with the
+   eigenvalues on it in falling order; row k of V (d,d) becomes the k-th eigenvector. */
+void jacobi(double *V, double *H, size_t d) {
+    memset(V, 0, d * d * sizeof *V);
+    for (size_t k = 0; k < d; k++)
+        V[k * d + k] = 1;
+    for (int sweep = 0; sweep < 50; sweep++) {
+        double largest = 0, off = 0; /* on the diagonal, and beside it */
+        for (size_t p = 0; p < d; p++) {
+            largest = fmax(largest, fabs(H[p * d + p]));
+            for (size_t q = p + 1; q < d; q++)
+                off = fmax(off, fabs(H[p * d + q]));
+        }
+        if (off <= 1e-15 * largest)
+            break;
+        for (size_t p = 0; p < d; p++)
+            for (size_t q = p + 1; q < d; q++) {
+                if (fabs(H[p * d + q]) <= 1e-17 * largest)
+                    continue;
+                double angle = 0.5 * atan2(2 * H[p * d + q], H[q * d + q] - H[p * d + p]);
+                double cosine = cos(angle), sine = sin(angle);
+                turn_rows(H, p, q, cosine, sine, d); /* rows of H, and then its columns */
+                for (size_t i = 0; i < d; i++) {
+                    double a = H[i * d + p], b = H[i * d + q];
+                    H[i * d + p] = cosine * a - sine * b;
+                    H[i * d + q] = sine * a + cosine * b;
+                }
+                turn_rows(V, p, q, cosine, sine, d);
+            }
+    }
+    for (size_t k = 0; k < d; k++) /* sort: the largest that is left comes to place k */
+        for (size_t l = k + 1; l < d; l++)
+            if (H[l * d + l] > H[k * d + k]) {
+                double keep = H[k * d + k];
+                H[k * d + k] = H[l * d + l];
+                H[l * d + l] = keep;
+                turn_rows(V, k, l, 0, 1, d);
+            }
 }
 
 /* --- adam (chapter 2) ------------------------------------------------------- */
@@ -1465,6 +1517,27 @@ void kl_backward(real *dcode, const real *code, real scale, size_t B, size_t d) 
         }
 }
 
+/* --- six values --------------------------------------------------------------- */
+/* A toy whose p(x) can be summed: a number of the code takes one of six values, all equally
+   probable, and explains what it is to explain with the probability that stands here. */
+enum { VALUES = 6 };
+const double explains[VALUES] = {0.10, 0.20, 0.15,
+                                 0.25, 0.05, 0.25}; /* p(x|z), not of sum 1 by law */
+
+/* p(x) = sum over z of p(x|z) p(z), by brute force, where z consists of d such numbers and x of d
+   parts, each explained by its own: one term for each of the 6^d codes. */
+double sum_over_codes(size_t d, uint64_t *terms) {
+    double sum = 0, codes = pow(VALUES, d);
+    for (*terms = 0; (double)*terms < codes; ++*terms) {
+        uint64_t code = *terms; /* its digits to the base of six are z */
+        double term = 1;
+        for (size_t j = 0; j < d; j++, code /= VALUES)
+            term *= explains[code % VALUES] / VALUES;
+        sum += term;
+    }
+    return sum;
+}
+
 /* --- variational autoencoder -------------------------------------------------- */
 /* Chapter 5's network, whose encoder says two numbers for each of the code's, with what a batch
    needs beside it. All is allocated once. */
@@ -1612,51 +1685,892 @@ struct parts vae_evaluate(struct vae *v, const struct images *images, size_t cou
     return mean;
 }
 
+/* --- importance weights ------------------------------------------------------- */
+/* log ((e^a_1 + ... + e^a_n) / n). The largest is taken out, so that no power overflows and at
+   least one is 1. */
+double log_mean_exp(const double *a, size_t n) {
+    double most = a[0], sum = 0;
+    for (size_t k = 1; k < n; k++)
+        most = fmax(most, a[k]);
+    for (size_t k = 0; k < n; k++)
+        sum += exp(a[k] - most);
+    return most + log(sum / (double)n);
+}
+
+/* logw (K) = log p(x|z) + log p(z) - log q(z) for K draws z from q, the normal distribution of
+   which code (2d) says mu and logvar: the encoder's for x (784), or p(z) itself where all are 0.
+   With noise = (z - mu) / sigma,
+     log p(z) - log q(z) = sum over j of (noise_j^2 - z_j^2 + logvar_j) / 2
+   because the 2 pi cancel. Each draw has a stream of random numbers of its own, so the cores can
+   draw at the same time, and the result does not depend on how many there are. */
+void importance_weights(double *logw, struct vae *v, const real *x, const real *code, size_t K,
+                        uint64_t seed) {
+    struct network *net = &v->net;
+    size_t d = net->code;
+    TEAM {
+        size_t first = share(net->batch, TILE_ROWS, core()),
+               room = share(net->batch, TILE_ROWS, core() + 1) - first;
+        for (size_t r = first; r < first + room; r++)
+            memcpy(v->x + r * PIXELS, x, PIXELS * sizeof(real));
+        for (size_t k = first; k < K; k += net->batch) { /* draw k + r in row first + r */
+            size_t rows = least(room, K - k);
+            for (size_t r = first; r < first + rows; r++) {
+                struct random own;
+                random_seed(&own, seed + k + r - first);
+                random_normal(v->noise + r * d, d, &own);
+                reparameterize(v->z + r * d, code, v->noise + r * d, 1, d);
+            }
+            const real *logits = network_forward(net, v->z, net->half, net->depth, first, rows);
+            losses_of_images(v->example, NULL, logits, v->x, 1, BCE, first, rows);
+            for (size_t r = first; r < first + rows; r++) {
+                double sum = 0;
+                for (size_t j = 0; j < d; j++) {
+                    double noise = (double)v->noise[r * d + j], z = (double)v->z[r * d + j];
+                    sum += (noise * noise - z * z + (double)code[d + j]) / 2;
+                }
+                logw[k + r - first] = sum - v->example[r].bce;
+            }
+        }
+    }
+}
+
+/* L_k of Burda and others (2016) from K draws, K a multiple of k: the draws in groups of k, the
+   mean over the groups of the log of the mean weight. L_1 is the ELBO. */
+double importance_bound(const double *logw, size_t K, size_t k) {
+    double sum = 0;
+    for (size_t start = 0; start < K; start += k)
+        sum += log_mean_exp(logw + start, k);
+    return sum / (double)(K / k);
+}
+
+/* --- active units ------------------------------------------------------------- */
+/* For each number of the code, from code (count,2d), what the encoder says of many images: activity
+   (d), the variance over the images of its mu, and kl (d), its mean part of the KL in nats. */
+void active_units(double *activity, double *kl, const real *code, size_t count, size_t d) {
+    for (size_t j = 0; j < d; j++) {
+        double mean = 0, square = 0;
+        kl[j] = 0;
+        for (size_t r = 0; r < count; r++) {
+            double mu = (double)code[2 * r * d + j], logvar = (double)code[(2 * r + 1) * d + j];
+            mean += mu / (double)count;
+            square += mu * mu / (double)count;
+            kl[j] -= 0.5 * (1 + logvar - mu * mu - exp(logvar)) / (double)count;
+        }
+        activity[j] = square - mean * mean;
+    }
+}
+
+/* --- normal quantile ---------------------------------------------------------- */
+/* The x below which a standard normal number falls with probability p: the inverse of its
+   distribution function, which the library has as erfc, by halving an interval. */
+double normal_quantile(double p) {
+    double low = -10, high = 10;
+    for (int i = 0; i < 60; i++) {
+        double x = (low + high) / 2;
+        *(0.5 * erfc(-x / sqrt(2.0)) < p ? &low : &high) = x;
+    }
+    return (low + high) / 2;
+}
+
 #ifndef WORKBOOK_TEST
+
+/* === the program ============================================================= */
+
 struct settings {
-    const char *data, *out, *activation, *schedule;
-    size_t epochs, batch, seed, threads, code, images, tests, warm;
+    const char *data, *out, *activation, *schedule, *save, *load;
+    size_t epochs, batch, seed, threads, code, images, tests, weighted, sample;
     double rate, beta;
     struct sizes layers;
 };
-int main(int argc, char **argv) {
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    struct settings s = {"data/digits","build/11-vae","silu","cosine",20,128,1,0,6,1000000,1000000,0,0.001,1,{4,{784,400,100,6}}};
-    const struct option table[] = {
-        {"--data", "", 's', &s.data, 0, 0}, {"--activation", "", 's', &s.activation, 0, 0},{"--schedule", "", 's', &s.schedule, 0, 0},
-        {"--epochs", "", 'n', &s.epochs, 0, 1e6}, {"--batch", "", 'n', &s.batch, 1, 1e6},{"--code", "", 'n', &s.code, 1, 784},{"--images", "", 'n', &s.images, 1, 1e9},
-        {"--warm", "", 'n', &s.warm, 0, 1e9},
-        {"--seed", "", 'n', &s.seed, 0, 1e15},{"--threads", "", 'n', &s.threads, 0, 1024},{"--rate", "", 'x', &s.rate, 0, 10},{"--beta", "", 'x', &s.beta, 0, 1000},{0}};
-    parse_options(argc, argv, table, "x");
-    use_threads(s.threads);
-    int f = 0;
-    for (int i = 0; i < ACTIVATIONS; i++) if (!strcmp(activation_name[i], s.activation)) f = i;
-    struct images train_set = read_images(s.data, "train"), test_set = read_images(s.data, "t10k");
-    size_t count = least(train_set.count, s.images), tests = test_set.count;
-    s.layers.size[3] = s.code;
-    struct vae v = vae_new(s.layers.size, s.layers.n, f, s.batch, s.beta);
-    struct random r, noise;
-    random_seed(&r, s.seed); random_seed(&noise, s.seed+1000);
-    network_start(&v.net, &r);
-    network_transpose(&v.net);
-    size_t *order = allocate(count, sizeof *order), steps = (count + s.batch - 1) / s.batch;
-    for (size_t e = 0; e < s.epochs; e++) {
-        shuffle(order, count, &r);
-        double t0 = seconds();
-        struct parts sum = {0,0,0};
-        for (size_t k = 0; k < steps; k++) {
-            size_t B = least(s.batch, count - k * s.batch);
-            double done = (double)(e * steps + k) / (double)(s.epochs * steps);
-            if (s.warm) v.beta = s.beta * fmin(1, (double)(e*steps+k)/(double)(s.warm*steps));
-            random_normal(v.noise, B * s.code, &noise);
-            struct parts p = vae_step(&v, &train_set, order + k * s.batch, B, !strcmp(s.schedule, "cosine") ? cosine_rate(s.rate, done) : s.rate);
-            sum.bce += p.bce / (double)count, sum.kl += p.kl / (double)count;
-        }
-        double took = seconds() - t0;
-        struct random en; random_seed(&en, 77);
-        struct parts a = vae_evaluate(&v, &test_set, tests, &en, NULL, NULL), b = vae_evaluate(&v, &test_set, tests, NULL, NULL, NULL);
-        printf("%zu train %.2f + %.2f = %.2f  test %.2f + %.2f = %.2f  at mu: bce %.2f sq %.2f  %.2f s\n", e+1, sum.bce, sum.kl, sum.bce+sum.kl, a.bce, a.kl, a.bce+a.kl, b.bce, b.squared, took);
+
+/* Where `name` stands in a list of names. */
+int choose(const char *option, const char *name, const char *const *list, int n) {
+    char wanted[128] = "wants one of";
+    for (int k = 0; k < n; k++) {
+        if (strcmp(name, list[k]) == 0)
+            return k;
+        size_t used = strlen(wanted);
+        snprintf(wanted + used, sizeof wanted - used, " %s", list[k]);
     }
+    bad_option(option, name, wanted);
+    return 0;
+}
+
+/* The middle of a few measurements, which it sorts. */
+double median(double *a, size_t n) {
+    for (size_t i = 1; i < n; i++)
+        for (size_t j = i; j > 0 && a[j] < a[j - 1]; j--) {
+            double keep = a[j];
+            a[j] = a[j - 1];
+            a[j - 1] = keep;
+        }
+    return n ? a[n / 2] : 0;
+}
+
+/* The most memory that the program has had, in MB. */
+double peak_memory(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+#ifdef __APPLE__
+    return (double)usage.ru_maxrss / 1e6;
+#else
+    return (double)usage.ru_maxrss * 1024 / 1e6;
+#endif
+}
+
+void print_network(const struct network *net) {
+    for (size_t l = 0; l <= net->depth; l++)
+        if (l == net->half)
+            printf(" -> (mu %zu, logvar %zu) -> z %zu", net->code, net->code, net->code);
+        else
+            printf("%s%zu", l ? " -> " : "", l ? net->layer[l - 1].out : net->layer[0].in);
+    printf(", %s inside, %zu parameters\n", activation_name[net->layer[0].f], net->parameters);
+}
+
+/* The mean of many measurements and its standard error, from their sum and their sum of squares. */
+struct mean {
+    double sum, squares;
+    size_t n;
+};
+
+void add(struct mean *m, double value) {
+    m->sum += value;
+    m->squares += value * value;
+    m->n++;
+}
+
+double mean_of(const struct mean *m) {
+    return m->sum / (double)m->n;
+}
+
+double error_of(const struct mean *m) {
+    double mean = mean_of(m), n = (double)m->n;
+    return n > 1 ? sqrt(fmax(0, m->squares / n - mean * mean) / (n - 1)) : 0;
+}
+
+/* p(x) of the toy for codes of 1, 2, 3 ... numbers, and how long the sum takes. */
+void toy(struct results *results) {
+    enum { LONGEST = 9, BEYOND = 20 };
+    double took = 0;
+    uint64_t terms = 0;
+    printf("six values: p(x) = sum of p(x|z) p(z), every term added up\n"
+           "  numbers in z         terms     the sum   known answer    seconds\n");
+    for (size_t d = 1; d <= LONGEST; d++) {
+        double start = seconds(), p = sum_over_codes(d, &terms);
+        took = seconds() - start;
+        printf("  %12zu  %12llu  %10.4g     %10.4g  %9.2g\n", d, (unsigned long long)terms, p,
+               pow(1.0 / VALUES, d), took);
+        result(results, p, "", "toy_p_%zu", d);
+        result(results, (double)terms, "terms", "toy_terms_%zu", d);
+        result(results, took, "seconds", "toy_seconds_%zu", d);
+    }
+    double far = pow(VALUES, BEYOND), years = took / (double)terms * far / (365.25 * 86400);
+    printf("  %12d  %12.4g                          %9.2g years, at this speed\n\n", BEYOND, far,
+           years);
+    result(results, far, "terms", "toy_terms_%d", BEYOND);
+    result(results, years * 365.25 * 86400, "seconds", "toy_seconds_%d", BEYOND);
+}
+
+/* Trains both networks, an epoch of one and an epoch of the other, on the same batches, so that
+   their times can be compared. Prints a line an epoch and writes losses.tsv. */
+void train(struct vae *v, struct trainer *t, const struct settings *s,
+           const struct images *train_set, size_t count, const struct images *test_set,
+           size_t tests, struct random *r, struct results *results) {
+    size_t *order = allocate(count, sizeof *order), steps = (count + s->batch - 1) / s->batch;
+    double *took[2] = {allocate(s->epochs, sizeof **took), allocate(s->epochs, sizeof **took)};
+    struct random noise; /* a stream of its own: the batches stay those of the autoencoder */
+    random_seed(&noise, s->seed + 1000000);
+    struct progress bar = {0};
+    struct output o = open_output(s->out, "losses.tsv");
+    fprintf(o.file,
+            "epoch\ttrain_bce\ttrain_kl\ttest_bce\ttest_kl\ttest_bce_mu\ttest_sq_mu\tseconds"
+            "\tae_train_bce\tae_test_bce\tae_test_sq\tae_seconds\n");
+    printf("         VAE, training images      VAE, test images        at mu          autoencoder"
+           "\n  epoch   bce +    kl = -ELBO    bce +    kl = -ELBO  sq. err.    s  "
+           "test bce sq. err.    s\n");
+    size_t epoch = 0;
+    while (epoch < s->epochs && !interrupted) {
+        struct parts sum = {0, 0, 0};
+        struct losses ae_sum = {0, 0};
+        size_t seen = 0, ae_seen = 0;
+        shuffle(order, count, r);
+        for (int which = 0; which < 2; which++) { /* first the VAE, then the autoencoder */
+            double start = seconds();
+            for (size_t k = 0; k < steps && !interrupted; k++) {
+                double done = (double)(epoch * steps + k) / (double)(s->epochs * steps);
+                size_t B = least(s->batch, count - k * s->batch), *batch = order + k * s->batch;
+                double rate =
+                    strcmp(s->schedule, "cosine") == 0 ? cosine_rate(s->rate, done) : s->rate;
+                if (which == 0) {
+                    random_normal(v->noise, B * v->net.code, &noise);
+                    struct parts p = vae_step(v, train_set, batch, B, rate);
+                    sum.bce += p.bce;
+                    sum.kl += p.kl;
+                    seen += B;
+                } else {
+                    struct losses l = train_step(t, train_set, batch, B, rate);
+                    ae_sum.bce += l.bce;
+                    ae_seen += B;
+                }
+                if (k % 8 == 0)
+                    show_progress(&bar,
+                                  ((double)epoch + (which + (double)k / (double)steps) / 2) /
+                                      (double)s->epochs,
+                                  "training");
+            }
+            took[which][epoch] = seconds() - start;
+        }
+        hide_progress(&bar);
+        if (seen == 0) /* Ctrl-C between two epochs */
+            break;
+        epoch++;
+        struct random fixed; /* the same noise after each epoch */
+        random_seed(&fixed, s->seed + 2000000);
+        struct parts test = vae_evaluate(v, test_set, tests, &fixed, NULL, NULL);
+        struct parts at_mu = vae_evaluate(v, test_set, tests, NULL, NULL, NULL);
+        struct losses ae_test = evaluate(t, test_set, tests, NULL, NULL);
+        double bce = sum.bce / (double)seen, kl = sum.kl / (double)seen,
+               ae_bce = ae_sum.bce / (double)(ae_seen ? ae_seen : 1);
+        /* A network that knows nothing guesses gray, log 2 a pixel. Ten times that is no learning.
+           The comparison is false for a NaN. */
+        double hopeless = 10 * PIXELS * log(2.0);
+        if (!(bce + kl < hopeless && test.bce + test.kl < hopeless && ae_bce < hopeless &&
+              ae_test.bce < hopeless))
+            die("the loss has grown beyond all bounds in epoch %zu: the steps are too large; try a "
+                "smaller --rate than %g",
+                epoch, s->rate);
+        printf(
+            "  %5zu %6.2f + %5.2f = %6.2f %6.2f + %5.2f = %6.2f %9.2f %5.2f %8.2f %8.2f %5.2f%s\n",
+            epoch, bce, kl, bce + kl, test.bce, test.kl, test.bce + test.kl, at_mu.squared,
+            took[0][epoch - 1], ae_test.bce, ae_test.squared, took[1][epoch - 1],
+            interrupted ? "  (stopped)" : "");
+        fprintf(o.file, "%zu\t%g\t%g\t%g\t%g\t%g\t%g\t%g\t%g\t%g\t%g\t%g\n", epoch, bce, kl,
+                test.bce, test.kl, at_mu.bce, at_mu.squared, took[0][epoch - 1], ae_bce,
+                ae_test.bce, ae_test.squared, took[1][epoch - 1]);
+    }
+    close_output(&o);
+    double vae_took = median(took[0], epoch), ae_took = median(took[1], epoch);
+    result(results, vae_took, "seconds", "epoch_seconds");
+    result(results, ae_took, "seconds", "ae_epoch_seconds");
+    result(results, vae_took / ae_took, "", "epoch_ratio_seconds");
+    free(order);
+    free(took[0]);
+    free(took[1]);
+}
+
+/* xhat (n,784) = what the decoder of either network draws for the codes z (n,d) */
+void decode(real *xhat, struct network *net, const real *z, size_t n) {
+    for (size_t start = 0; start < n; start += net->batch) {
+        size_t B = least(net->batch, n - start);
+        TEAM {
+            size_t first = share(B, TILE_ROWS, core()),
+                   rows = share(B, TILE_ROWS, core() + 1) - first;
+            const real *logits =
+                network_forward(net, z + start * net->code, net->half, net->depth, first, rows);
+            activation_forward(xhat + (start + first) * PIXELS, logits + first * PIXELS, SIGMOID,
+                               rows * PIXELS);
+        }
+    }
+}
+
+/* A sheet of n pictures, as nearly square as may be. Places that are left over stay white. */
+void write_square(const char *dir, const char *name, const real *picture, size_t n) {
+    size_t cols = (size_t)ceil(sqrt((double)n)), rows = (n + cols - 1) / cols;
+    real *sheet = numbers(rows * cols * PIXELS);
+    for (size_t i = 0; i < rows * cols * PIXELS; i++)
+        sheet[i] = i < n * PIXELS ? picture[i] : 1;
+    write_sheet(dir, name, sheet, rows, cols, 2);
+    free(sheet);
+}
+
+/* N pictures that nobody has drawn: z from p(z), then the decoder. */
+void draw_samples(const struct settings *s, struct vae *v, size_t n) {
+    struct random r;
+    random_seed(&r, s->seed + 3000000);
+    real *z = numbers(n * v->net.code), *xhat = numbers(n * PIXELS);
+    random_normal(z, n * v->net.code, &r);
+    decode(xhat, &v->net, z, n);
+    write_square(s->out, "samples.png", xhat, n);
+    free(z);
+    free(xhat);
+}
+
+/* What is known about the codes of a network: the mean (d) over the training images, and the axes of their
+   covariance, row by row (d,d), with the variance along each (d). */
+struct cloud {
+    double *mean, *axis, *variance;
+};
+
+/* code holds rows of `stride` numbers, of which the first d count. */
+struct cloud cloud_of(const real *code, size_t count, size_t d, size_t stride) {
+    double *H = allocate(d * d, sizeof *H);
+    struct cloud c = {allocate(d, sizeof *H), allocate(d * d, sizeof *H), allocate(d, sizeof *H)};
+    for (size_t r = 0; r < count; r++)
+        for (size_t j = 0; j < d; j++)
+            c.mean[j] += (double)code[r * stride + j] / (double)count;
+    for (size_t r = 0; r < count; r++)
+        for (size_t j = 0; j < d; j++)
+            for (size_t k = 0; k < d; k++)
+                H[j * d + k] += ((double)code[r * stride + j] - c.mean[j]) *
+                                ((double)code[r * stride + k] - c.mean[k]) / (double)count;
+    jacobi(c.axis, H, d);
+    for (size_t j = 0; j < d; j++)
+        c.variance[j] = fmax(0, H[j * d + j]);
+    free(H);
+    return c;
+}
+
+void cloud_free(struct cloud *c) {
+    free(c->mean);
+    free(c->axis);
+    free(c->variance);
+}
+
+/* z (n,d) = standard normal numbers, moved and stretched to the mean and covariance of a cloud */
+void draw_like(real *z, const struct cloud *c, size_t n, size_t d, struct random *r) {
+    real *noise = numbers(d);
+    for (size_t i = 0; i < n; i++) {
+        random_normal(noise, d, r);
+        for (size_t j = 0; j < d; j++) {
+            double sum = c->mean[j];
+            for (size_t k = 0; k < d; k++)
+                sum += c->axis[k * d + j] * sqrt(c->variance[k]) * (double)noise[k];
+            z[i * d + j] = (real)sum;
+        }
+    }
+    free(noise);
+}
+
+/* --- experiments on pictures --- */
+struct verdict {
+    double nearest; /* squared distance to the nearest training image */
+    double like;    /* how many of the ten nearest have the label that most of them have */
+    double gray;    /* entropy of its pixels, nats */
+};
+
+struct verdict judge(const real *picture, size_t n, const struct images *train_set, size_t count) {
+    enum { MANY = 1024, NEAR = 10 };
+    real *x = numbers(MANY * PIXELS), *xt = numbers(MANY * PIXELS), *length = numbers(MANY);
+    real *near = numbers(n * NEAR);
+    size_t *who = allocate(n * NEAR, sizeof *who);
+    for (size_t start = 0; start < count; start += MANY) {
+        size_t m = least(MANY, count - start);
+        brightness(x, train_set->pixel + start * PIXELS, m * PIXELS);
+        transpose(xt, x, m, PIXELS, 0, m);
+        for (size_t i = 0; i < m; i++) {
+            length[i] = 0;
+            for (size_t k = 0; k < PIXELS; k++)
+                length[i] += x[i * PIXELS + k] * x[i * PIXELS + k];
+        }
+        TEAM {
+            enum { ROWS = 64 };
+            real *dots = numbers(ROWS * m);
+            size_t groups = (n + ROWS - 1) / ROWS;
+            for (size_t g = share(groups, 1, core()); g < share(groups, 1, core() + 1); g++) {
+                size_t first = g * ROWS, rows = least(ROWS, n - first);
+                memset(dots, 0, rows * m * sizeof *dots);
+                multiply(dots, picture + first * PIXELS, PIXELS, 1, xt, rows, m, PIXELS);
+                for (size_t r = 0; r < rows; r++) {
+                    real *best = near + (first + r) * NEAR;
+                    size_t *name = who + (first + r) * NEAR;
+                    for (size_t i = 0; i < m; i++) {
+                        real distance = length[i] - 2 * dots[r * m + i];
+                        size_t have = least(start + i, NEAR), at = have;
+                        while (at > 0 && distance < best[at - 1])
+                            at--;
+                        if (at == NEAR)
+                            continue;
+                        for (size_t j = least(have, NEAR - 1); j > at; j--) {
+                            best[j] = best[j - 1];
+                            name[j] = name[j - 1];
+                        }
+                        best[at] = distance;
+                        name[at] = start + i;
+                    }
+                }
+            }
+            free(dots);
+        }
+    }
+    struct verdict mean = {0, 0, 0};
+    for (size_t i = 0; i < n; i++) {
+        double square = 0, gray = 0;
+        for (size_t k = 0; k < PIXELS; k++) {
+            double p = (double)picture[i * PIXELS + k];
+            square += p * p;
+            gray -= (p > 0 ? p * log(p) : 0) + (p < 1 ? (1 - p) * log(1 - p) : 0);
+        }
+        size_t votes[10] = {0}, most = 0;
+        for (size_t j = 0; train_set->label && j < least(NEAR, count); j++) {
+            size_t now = ++votes[train_set->label[who[i * NEAR + j]]];
+            most = now > most ? now : most;
+        }
+        mean.nearest += ((double)near[i * NEAR] + square) / (double)n;
+        mean.like += (double)most / (double)n;
+        mean.gray += gray / (double)n;
+    }
+    free(x);
+    free(xt);
+    free(length);
+    free(near);
+    free(who);
+    return mean;
+}
+
+void report(struct results *results, const char *what, const char *name, const real *picture,
+            size_t n, const struct images *train_set, size_t count) {
+    struct verdict v = judge(picture, n, train_set, count);
+    printf("  %-44s %10.2f %10.2f %10.2f\n", what, v.nearest, v.like, v.gray);
+    result(results, v.nearest, "", "nearest_%s", name);
+    result(results, v.like, "of 10", "like_%s", name);
+    result(results, v.gray, "nats", "gray_%s", name);
+}
+
+/* Pairs of neighbours among the test images whose labels differ; all, where there are no labels.
+   pair (2*most) gets their numbers. Returns how many pairs. */
+size_t find_pairs(size_t *pair, const struct images *test_set, size_t tests, size_t most) {
+    size_t n = 0;
+    for (size_t r = 0; r + 1 < tests && n < most; r += 2)
+        if (!test_set->label || test_set->label[r] != test_set->label[r + 1]) {
+            pair[2 * n] = r;
+            pair[2 * n++ + 1] = r + 1;
+        }
+    return n;
+}
+
+/* Nine pictures on the way from code a to code b. */
+void walk(real *xhat, struct network *net, const real *a, const real *b) {
+    enum { STEPS = 9 };
+    size_t d = net->code;
+    real *z = numbers(STEPS * d);
+    for (size_t k = 0; k < STEPS; k++)
+        for (size_t j = 0; j < d; j++)
+            z[k * d + j] = a[j] + (b[j] - a[j]) * (real)k / (STEPS - 1);
+    decode(xhat, net, z, STEPS);
+    free(z);
+}
+
+/* Between two digits and anywhere: both networks are asked to draw what no image is behind. */
+void generate(const struct settings *s, struct vae *v, struct trainer *t, const real *code,
+              const real *ae_code, const struct cloud *ae_cloud, const struct images *train_set,
+              size_t count, const struct images *test_set, size_t tests, struct results *results) {
+    enum { MANY = 1000, SHOWN = 4, ACROSS = 11 };
+    size_t d = v->net.code, n = least(MANY, tests), pairs, *pair = allocate(2 * MANY, sizeof *pair);
+    pairs = find_pairs(pair, test_set, tests, MANY);
+    real *x = numbers(MANY * PIXELS), *z = numbers(MANY * d);
+    struct random r;
+    random_seed(&r, s->seed + 3000000);
+    printf("\npictures against %zu training images     squared distance  same digit    grayness,\n"
+           "                                          of the nearest  of 10 nearest     nats\n",
+           count);
+    brightness(x, test_set->pixel, n * PIXELS);
+    report(results, "test images", "test", x, n, train_set, count);
+    for (size_t i = 0; i < n; i++)
+        memcpy(z + i * d, code + 2 * i * d, d * sizeof(real));
+    decode(x, &v->net, z, n);
+    report(results, "VAE, reconstructions", "vae_reconstructions", x, n, train_set, count);
+    random_normal(z, MANY * d, &r);
+    decode(x, &v->net, z, MANY);
+    write_square(s->out, "samples.png", x, 100);
+    report(results, "VAE, codes drawn from p(z)", "vae_random", x, MANY, train_set, count);
+    for (size_t p = 0; p < pairs; p++)
+        for (size_t j = 0; j < d; j++)
+            z[p * d + j] = (code[2 * pair[2 * p] * d + j] + code[2 * pair[2 * p + 1] * d + j]) / 2;
+    decode(x, &v->net, z, pairs);
+    if (pairs)
+        report(results, "VAE, midpoints of two test codes", "vae_midpoints", x, pairs, train_set,
+               count);
+    if (t) {
+        decode(x, t->net, ae_code, n);
+        report(results, "autoencoder, reconstructions", "ae_reconstructions", x, n, train_set,
+               count);
+        random_normal(z, MANY * d, &r);
+        decode(x, t->net, z, MANY);
+        write_square(s->out, "ae_normal.png", x, 100);
+        report(results, "autoencoder, standard normal codes", "ae_normal", x, MANY, train_set,
+               count);
+        draw_like(z, ae_cloud, MANY, d, &r);
+        decode(x, t->net, z, MANY);
+        write_square(s->out, "ae_fitted.png", x, 100);
+        report(results, "autoencoder, codes like those of digits", "ae_fitted", x, MANY, train_set,
+               count);
+        for (size_t p = 0; p < pairs; p++)
+            for (size_t j = 0; j < d; j++)
+                z[p * d + j] =
+                    (ae_code[pair[2 * p] * d + j] + ae_code[pair[2 * p + 1] * d + j]) / 2;
+        decode(x, t->net, z, pairs);
+        if (pairs)
+            report(results, "autoencoder, midpoints of two test codes", "ae_midpoints", x, pairs,
+                   train_set, count);
+    }
+    for (size_t p = 0; p < pairs; p++)
+        for (size_t i = 0; i < PIXELS; i++)
+            x[p * PIXELS + i] = (real)(test_set->pixel[pair[2 * p] * PIXELS + i] +
+                                       test_set->pixel[pair[2 * p + 1] * PIXELS + i]) /
+                                510;
+    if (pairs)
+        report(results, "the mean of two test images, pixel by pixel", "pixel_midpoints", x, pairs,
+               train_set, count);
+
+    size_t shown = least(pairs, SHOWN), rows = 2;
+    real *sheet = numbers(rows * SHOWN * ACROSS * PIXELS);
+    for (size_t p = 0; p < shown; p++) {
+        size_t a = pair[2 * p], b = pair[2 * p + 1];
+        for (size_t which = 0; which < rows; which++) {
+            real *row = sheet + (2 * p + which) * ACROSS * PIXELS;
+            brightness(row, test_set->pixel + a * PIXELS, PIXELS);
+            brightness(row + (ACROSS - 1) * PIXELS, test_set->pixel + b * PIXELS, PIXELS);
+            if (which == 1)
+                walk(row + PIXELS, &v->net, code + 2 * a * d, code + 2 * b * d);
+            else if (t)
+                walk(row + PIXELS, t->net, ae_code + a * d, ae_code + b * d);
+        }
+    }
+    if (shown)
+        write_sheet(s->out, "between.png", sheet, rows * shown, ACROSS, 2);
+    free(sheet);
+    free(pair);
+    free(x);
+    free(z);
+}
+
+/* The codes as tables and for the scatter plots. */
+void look_at_codes(const struct settings *s, size_t d, const real *code, const real *ae_code,
+                   const struct cloud *ae_cloud, const struct images *test_set, size_t tests,
+                   struct results *results) {
+    enum { ACTIVE_PERCENT = 1 };
+    double *activity = allocate(d, sizeof *activity), *kl = allocate(d, sizeof *kl);
+    active_units(activity, kl, code, tests, d);
+    size_t active = 0, one = 0, two = d > 1;
+    double total = 0;
+    struct output o = open_output(s->out, "active.tsv");
+    fprintf(o.file, "unit\tactivity\tkl\tmean\tspread\tsigma\n");
+    printf("\nthe code of the VAE on %zu test images\n"
+           "  unit  mean of mu  variance of mu  mean sigma^2    their sum  KL, nats\n",
+           tests);
+    for (size_t j = 0; j < d; j++) {
+        double mean = 0, noise = 0;
+        for (size_t r = 0; r < tests; r++) {
+            mean += (double)code[2 * r * d + j] / (double)tests;
+            noise += exp((double)code[(2 * r + 1) * d + j]) / (double)tests;
+        }
+        int is = activity[j] > ACTIVE_PERCENT / 100.0;
+        printf("  %4zu %11.3f %15.4f %13.4f %12.3f %9.3f%s\n", j + 1, mean, activity[j], noise,
+               activity[j] + noise, kl[j], is ? "" : "  not active");
+        fprintf(o.file, "%zu\t%g\t%g\t%g\t%g\t%g\n", j + 1, activity[j], kl[j], mean,
+                sqrt(activity[j]), sqrt(noise));
+        result(results, kl[j], "nats", "kl_%zu", j + 1);
+        result(results, activity[j], "", "activity_%zu", j + 1);
+        result(results, activity[j] + noise, "", "variance_%zu", j + 1);
+        active += (size_t)is;
+        total += kl[j];
+        one = kl[j] > kl[one] ? j : one;
+    }
+    close_output(&o);
+    printf("  %zu of %zu are active: their mu has a variance above 0.01\n", active, d);
+    result(results, (double)active, "units", "active_units");
+    two = one == 0 ? d > 1 : 0;
+    for (size_t j = 0; j < d; j++)
+        two = j != one && kl[j] > kl[two] ? j : two;
+
+    size_t shown = least(tests, 2000);
+    o = open_output(s->out, "codes.tsv");
+    fprintf(o.file, "label\tz%zu\tz%zu\tae_first\tae_second\n", one + 1, two + 1);
+    for (size_t r = 0; r < shown; r++) {
+        double along[2] = {0, 0};
+        for (size_t k = 0; ae_code && k < 2 && k < d; k++)
+            for (size_t j = 0; j < d; j++)
+                along[k] += ae_cloud->axis[k * d + j] * (double)ae_code[r * d + j];
+        fprintf(o.file, "%d\t%g\t%g\t%g\t%g\n", test_set->label ? test_set->label[r] : -1,
+                (double)code[2 * r * d + one], (double)code[2 * r * d + two], along[0], along[1]);
+    }
+    close_output(&o);
+    if (ae_code) {
+        printf("the code of the autoencoder: mean");
+        double low = INFINITY, high = 0, far = 0;
+        for (size_t j = 0; j < d; j++) {
+            struct mean m = {0};
+            for (size_t r = 0; r < tests; r++)
+                add(&m, (double)ae_code[r * d + j]);
+            double mean = mean_of(&m),
+                   spread = sqrt(fmax(0, m.squares / (double)tests - mean * mean));
+            printf("%s %.1f +- %.1f", j ? "," : "", mean, spread);
+            low = fmin(low, spread);
+            high = fmax(high, spread);
+            far = fmax(far, fabs(mean));
+        }
+        printf("\n");
+        result(results, low, "", "ae_spread_least");
+        result(results, high, "", "ae_spread_most");
+        result(results, far, "", "ae_mean_farthest");
+    }
+    free(activity);
+    free(kl);
+}
+
+/* The negative ELBO of the test images: over ten draws of the noise, with what the choice of the
+   images and what that of the noise makes uncertain. */
+void judge_test(const struct settings *s, struct vae *v, const struct images *test_set,
+                size_t tests, struct results *results) {
+    enum { DRAWS = 10 };
+    struct random noise;
+    random_seed(&noise, s->seed + 4000000);
+    double *loss = allocate(tests, sizeof *loss);
+    struct mean images = {0}, draws = {0};
+    double bce = 0, kl = 0;
+    for (size_t k = 0; k < DRAWS; k++) {
+        double sum = 0;
+        for (size_t start = 0; start < tests; start += v->net.batch) {
+            size_t B = least(v->net.batch, tests - start);
+            struct images some = {B, test_set->pixel + start * PIXELS, NULL};
+            vae_evaluate(v, &some, B, &noise, NULL, NULL);
+            for (size_t r = 0; r < B; r++) {
+                loss[start + r] += (v->example[r].bce + v->kl[r]) / DRAWS;
+                bce += v->example[r].bce / (double)(DRAWS * tests);
+                kl += v->kl[r] / (double)(DRAWS * tests);
+                sum += (v->example[r].bce + v->kl[r]) / (double)tests;
+            }
+        }
+        add(&draws, sum);
+    }
+    for (size_t r = 0; r < tests; r++)
+        add(&images, loss[r]);
+    printf("\non %zu test images, nats an image: -ELBO = bce %.2f + kl %.2f = %.2f\n"
+           "  +- %.2f for the choice of the images, +- %.3f for that of the noise\n",
+           tests, bce, kl, mean_of(&draws), error_of(&images), error_of(&draws));
+    if (s->beta != 1)
+        printf("  trained with bce + %g kl; an ELBO has 1 kl, and that is what stands here\n",
+               s->beta);
+    result(results, mean_of(&draws), "nats", "neg_elbo");
+    result(results, error_of(&images), "nats", "neg_elbo_se");
+    result(results, error_of(&draws), "nats", "neg_elbo_noise_se");
+    result(results, bce, "nats", "elbo_bce");
+    result(results, kl, "nats", "kl");
+    free(loss);
+}
+
+/* -log p(x) of some test images from 1 to 5000 draws, the draws from q(z|x) and from p(z). */
+void estimate(const struct settings *s, struct vae *v, const real *code,
+              const struct images *test_set, size_t tests, struct results *results) {
+    enum { SIZES = 7, DRAWS = 5000 };
+    static const size_t group[SIZES] = {1, 2, 10, 50, 250, 1000, DRAWS};
+    size_t n = least(s->weighted, tests), d = v->net.code;
+    real *x = numbers(PIXELS), *none = numbers(2 * d); /* mu = 0, logvar = 0: p(z) */
+    double *logw = allocate(DRAWS, sizeof *logw);
+    struct mean bound[2][SIZES] = {{{0}}}, gain[SIZES] = {{0}}, best[2] = {{0}};
+    struct progress bar = {0};
+    sig_atomic_t before = interrupted;
+    for (size_t i = 0; i < n && interrupted == before; i++) {
+        brightness(x, test_set->pixel + i * PIXELS, PIXELS);
+        double elbo = 0;
+        for (int prior = 0; prior < 2; prior++) {
+            uint64_t seed = ((uint64_t)s->seed + 1) << 32 | (2 * i + (size_t)prior) * DRAWS;
+            importance_weights(logw, v, x, prior ? none : code + 2 * i * d, DRAWS, seed);
+            double most = logw[0];
+            for (size_t k = 1; k < DRAWS; k++)
+                most = fmax(most, logw[k]);
+            for (size_t k = 0; k < SIZES; k++) {
+                double L = importance_bound(logw, DRAWS, group[k]);
+                elbo = prior || k ? elbo : L;
+                add(&bound[prior][k], -L);
+                if (!prior)
+                    add(&gain[k], L - elbo);
+                if (k + 1 == SIZES)
+                    add(&best[prior], 100 * exp(most - L) / DRAWS);
+            }
+        }
+        show_progress(&bar, (double)i / (double)n, "weighing");
+    }
+    hide_progress(&bar);
+    n = bound[0][0].n;
+    if (n) {
+        struct output o = open_output(s->out, "weights.tsv");
+        fprintf(o.file, "K\tiw\tiw_se\tgain\tgain_se\tprior\tprior_se\n");
+        printf("\n-log p(x), nats, of the first %zu test images from K draws of z\n"
+               "      K   from q(z|x)   below -ELBO           from p(z)\n",
+               n);
+        for (size_t k = 0; k < SIZES; k++) {
+            const struct mean *q = &bound[0][k], *p = &bound[1][k], *g = &gain[k];
+            printf("  %5zu %8.2f +- %.2f %6.3f +- %.3f %8.2f +- %.2f\n", group[k], mean_of(q),
+                   error_of(q), mean_of(g), error_of(g), mean_of(p), error_of(p));
+            fprintf(o.file, "%zu\t%g\t%g\t%g\t%g\t%g\t%g\n", group[k], mean_of(q), error_of(q),
+                    mean_of(g), error_of(g), mean_of(p), error_of(p));
+            result(results, mean_of(q), "nats", "iw_%zu", group[k]);
+            result(results, error_of(q), "nats", "iw_se_%zu", group[k]);
+            result(results, mean_of(p), "nats", "prior_%zu", group[k]);
+            result(results, error_of(p), "nats", "prior_se_%zu", group[k]);
+        }
+        close_output(&o);
+        printf(
+            "  the best of the %d draws has %.1f %% of all the weight, and %.1f %% where they come "
+            "from p(z)\n",
+            DRAWS, mean_of(&best[0]), mean_of(&best[1]));
+        result(results, mean_of(&gain[SIZES - 1]), "nats", "iw_gap");
+        result(results, error_of(&gain[SIZES - 1]), "nats", "iw_gap_se");
+        result(results, mean_of(&best[0]), "%", "best_share");
+        result(results, mean_of(&best[1]), "%", "prior_best_share");
+    }
+    free(x);
+    free(none);
+    free(logw);
+}
+
+/* A code of two numbers can be shown whole: a grid of 20 x 20 codes, each as probable as any
+   other to be the nearest to a z from p(z). */
+void draw_manifold(const struct settings *s, struct vae *v) {
+    enum { ACROSS = 20 };
+    real *z = numbers(2 * ACROSS * ACROSS), *x = numbers(ACROSS * ACROSS * PIXELS);
+    for (size_t k = 0; k < ACROSS * ACROSS; k++) { /* z1 to the right, z2 upwards */
+        z[2 * k] = (real)normal_quantile(((double)(k % ACROSS) + 0.5) / ACROSS);
+        z[2 * k + 1] = (real)normal_quantile(1 - ((double)(k / ACROSS) + 0.5) / ACROSS);
+    }
+    decode(x, &v->net, z, ACROSS * ACROSS);
+    write_sheet(s->out, "manifold.png", x, ACROSS, ACROSS, 1);
+    free(z);
+    free(x);
+}
+
+int main(int argc, char **argv) {
+    setvbuf(stdout, NULL, _IOLBF, 0); /* each line at once, even into a pipe */
+    static const char *const schedule_name[] = {"cosine", "constant"};
+    struct settings s = {.data = "data/digits",
+                         .out = "build/" CHAPTER,
+                         .activation = "silu",
+                         .schedule = "cosine",
+                         .save = "",
+                         .load = "",
+                         .epochs = 25,
+                         .batch = 64,
+                         .seed = 1,
+                         .images = 1000000,
+                         .tests = 1000000,
+                         .weighted = 100,
+                         .rate = 0.002,
+                         .beta = 1,
+                         .layers = {4, {784, 400, 100, 6}}};
+    const struct option table[] = {
+        {"--data", "folder of IDX files, gzipped or not", 's', &s.data, 0, 0},
+        {"--out", "folder for results and pictures", 's', &s.out, 0, 0},
+        {"--layers", "widths of the encoder, from the pixels to the code", 'l', &s.layers, 1,
+         100000},
+        {"--code", "width of the code; 0: as --layers says; 2 draws the whole plane of codes", 'n',
+         &s.code, 0, 784},
+        {"--activation", "between layers: relu, elu, silu, tanh, sigmoid, identity", 's',
+         &s.activation, 0, 0},
+        {"--beta", "weight of the KL in the loss; 1: the negative ELBO", 'x', &s.beta, 0, 1000},
+        {"--epochs", "times through the training images; 0: none, and no autoencoder", 'n',
+         &s.epochs, 0, 1000000},
+        {"--batch", "images in a step", 'n', &s.batch, 1, 100000},
+        {"--rate", "learning rate at the start", 'x', &s.rate, 1e-9, 1e9},
+        {"--schedule", "of the learning rate: cosine (to zero) or constant", 's', &s.schedule, 0,
+         0},
+        {"--images", "how many training images to use", 'n', &s.images, 1, 1e9},
+        {"--tests", "how many test images to use", 'n', &s.tests, 1, 1e9},
+        {"--weighted", "estimate log p(x) of this many of them; 0: of none", 'n', &s.weighted, 0,
+         1e9},
+        {"--save", "write the trained weights here (safetensors)", 's', &s.save, 0, 0},
+        {"--load", "begin with the weights in this file", 's', &s.load, 0, 0},
+        {"--sample", "only draw this many pictures, with the weights from --load", 'n', &s.sample,
+         0, 10000},
+        {"--seed", "start of the random numbers", 'n', &s.seed, 0, 1e15},
+        {"--threads", "cores to use; 0: all", 'n', &s.threads, 0, 1024},
+        {0}};
+    parse_options(argc, argv, table, "trains a variational autoencoder and draws digits with it");
+    use_threads(s.threads);
+    enum activation f = choose("--activation", s.activation, activation_name, ACTIVATIONS);
+    choose("--schedule", s.schedule, schedule_name, 2);
+    if (s.layers.n < 2 || s.layers.n > MAX_LAYERS || s.layers.size[0] != PIXELS)
+        bad_option("--layers", NULL,
+                   "must begin with 784, the pixels of an image, and name a code");
+    if (s.code)
+        s.layers.size[s.layers.n - 1] = s.code;
+    if (s.sample && !*s.load)
+        bad_option("--sample", NULL, "needs trained weights from --load");
+
+    struct images train_set = {0}, test_set = {0};
+    if (!s.sample) {
+        train_set = read_images(s.data, "train");
+        test_set = read_images(s.data, "t10k");
+    }
+    size_t count = least(train_set.count, s.images), tests = least(test_set.count, s.tests);
+    if (count)
+        s.batch = least(s.batch, count);
+    make_folder(s.out);
+    catch_interrupts();
+    size_t room = s.batch > 256 ? s.batch : 256; /* rows at a time where nothing is trained */
+    struct vae v = vae_new(s.layers.size, s.layers.n, f, room, s.beta);
+    struct network ae = network_new(s.layers.size, s.layers.n, 1, f, room);
+    size_t d = v.net.code;
+    struct random r;
+    random_seed(&r, s.seed);
+    network_start(&v.net, &r);
+    network_start(&ae, &r);
+    if (*s.load)
+        load_weights(&v.net, s.load);
+    if (*s.save)
+        check_place(s.save);
+    struct trainer autoencoder = {.net = &ae,
+                                  .adam = adam_new(ae.parameters),
+                                  .x = numbers(room * PIXELS),
+                                  .example = allocate(room, sizeof *autoencoder.example),
+                                  .loss = BCE},
+                   *t = s.epochs ? &autoencoder : NULL;
+    network_transpose(&v.net);
+    network_transpose(&ae);
+    struct results results;
+    open_results(&results);
+    if (s.sample) {
+        draw_samples(&s, &v, s.sample);
+        printf("%zu pictures drawn: %s/samples.png\n", s.sample, s.out);
+    } else {
+        toy(&results);
+        print_network(&v.net);
+        printf("%zu training images, %zu test images, batches of %zu\n", count, tests, s.batch);
+        result(&results, (double)v.net.parameters, "parameters", "parameters");
+        if (s.epochs)
+            train(&v, t, &s, &train_set, count, &test_set, tests, &r, &results);
+        else
+            printf("nothing is trained, so there is no autoencoder to compare with\n");
+        if (*s.save) {
+            save_weights(&v.net, s.save);
+            printf("weights saved in %s\n", s.save);
+        }
+        judge_test(&s, &v, &test_set, tests, &results);
+        real *code = numbers(tests * 2 * d), *ae_code = t ? numbers(tests * d) : NULL;
+        struct cloud ae_cloud = {NULL, NULL, NULL};
+        struct parts at_mu = vae_evaluate(&v, &test_set, tests, NULL, code, NULL);
+        printf("  the VAE at z = mu: bce %.2f, squared error %.2f\n", at_mu.bce, at_mu.squared);
+        result(&results, at_mu.bce, "nats", "test_bce");
+        result(&results, at_mu.squared, "", "test_sq");
+        if (t) {
+            struct losses test = evaluate(t, &test_set, tests, ae_code, NULL);
+            printf("  the autoencoder:   bce %.2f, squared error %.2f\n", test.bce, test.squared);
+            result(&results, test.bce, "nats", "ae_bce");
+            result(&results, test.squared, "", "ae_sq");
+            real *all = numbers(count * d);
+            evaluate(t, &train_set, count, all, NULL);
+            ae_cloud = cloud_of(all, count, d, d);
+            free(all);
+        }
+        look_at_codes(&s, d, code, ae_code, &ae_cloud, &test_set, tests, &results);
+        generate(&s, &v, t, code, ae_code, &ae_cloud, &train_set, count, &test_set, tests,
+                 &results);
+        if (d == 2)
+            draw_manifold(&s, &v);
+        estimate(&s, &v, code, &test_set, tests, &results);
+        result(&results, peak_memory(), "MB", "peak_memory");
+        close_results(&results, s.out);
+        cloud_free(&ae_cloud);
+        free(code);
+        free(ae_code);
+    }
+    vae_free(&v);
+    network_free(&ae);
+    adam_free(&autoencoder.adam);
+    free(autoencoder.x);
+    free(autoencoder.example);
+    free_images(&train_set);
+    free_images(&test_set);
     return 0;
 }
 #endif
