@@ -1,0 +1,775 @@
+/* test_vae.c: every gradient of chapter 11 against finite differences, in double and with the noise
+   frozen: for each activation and several beta, the KL alone, and every one of the 710,796
+   parameters of the full-size network; then the parts one by one; and the exercise.
+
+   Built plainly it checks the chapter. Built with -DEXERCISE='"exercise.c"' (or "solution.c") it
+   judges that file instead. Run with a file name it writes there what the check measured.
+
+   It has much to calculate, so it is built like the program. */
+#define WORKBOOK_TEST
+#define REAL double
+#include "vae.c"
+
+#include <setjmp.h>
+#include <stddef.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "gradcheck.h"
+
+enum { B = 3 };
+
+void fill(real *t, size_t n, double low, double high, struct random *r) {
+    for (size_t i = 0; i < n; i++)
+        t[i] = random_uniform(r, low, high);
+}
+
+/* Images of dense noise with `grays` levels, none of them black: the gradient of a black pixel's
+   weights would be zero. */
+struct images some_images(size_t count, size_t grays, struct random *r) {
+    struct images images = {count, allocate(count, PIXELS), NULL};
+    for (size_t k = 0; k < count * PIXELS; k++)
+        images.pixel[k] =
+            (unsigned char)(255 / grays * (1 + (size_t)random_uniform(r, 0, (double)grays)));
+    return images;
+}
+
+/* --- the check of a vae ----------------------------------------------------------- */
+struct whole {
+    struct vae v;
+    struct images images;
+    size_t order[B];
+    struct random noise;
+    int drawn_anew;     /* 1: each evaluation draws noise of its own, 2: each gradient does */
+    double *guess[128]; /* what foreseen mistakes would give, to be freed */
+    size_t guesses;
+};
+
+/* The loss of what the decoder says: the mean over the batch of bce + beta KL. */
+double loss_of(struct whole *w, const real *logits, double *example) {
+    struct vae *v = &w->v;
+    double loss = 0;
+    vae_losses(v, NULL, logits, B, 0, B);
+    for (size_t r = 0; r < B; r++)
+        loss += example[r] = (v->example[r].bce + v->beta * v->kl[r]) / B;
+    return loss;
+}
+
+/* From z on, from the code on, and from layer `from` on: what lies below is not evaluated, because
+   nothing has changed there. */
+double from_z(void *context, double *example) {
+    struct whole *w = context;
+    struct network *net = &w->v.net;
+    return loss_of(w, network_forward(net, w->v.z, net->half, net->depth, 0, B), example);
+}
+
+double from_code(void *context, double *example) {
+    struct vae *v = &((struct whole *)context)->v;
+    reparameterize(v->z, v->net.layer[v->net.half - 1].h, v->noise, B, v->net.code);
+    return from_z(context, example);
+}
+
+double from_layer(struct whole *w, double *example, size_t from) {
+    struct vae *v = &w->v;
+    struct network *net = &v->net;
+    if (w->drawn_anew == 1)
+        random_normal(v->noise, B * net->code, &w->noise);
+    if (from == 0)
+        return loss_of(w, vae_forward(v, 0, B), example);
+    if (from == net->half)
+        return from_z(w, example);
+    size_t to = from < net->half ? net->half : net->depth;
+    const real *h = network_forward(net, net->layer[from - 1].h, from, to, 0, B);
+    return to == net->half ? from_code(w, example) : loss_of(w, h, example);
+}
+
+double from_sums(struct whole *w, double *example, size_t l) {
+    struct layer *y = &w->v.net.layer[l];
+    activation_forward(y->h, y->s, y->f, B * y->out);
+    return from_layer(w, example, l + 1);
+}
+
+/* The checker wants a function for each place to begin. */
+#define FROM(l)                                                                                    \
+    double from_##l(void *w, double *example) {                                                    \
+        return from_layer(w, example, l);                                                          \
+    }                                                                                              \
+    double from_sums_##l(void *w, double *example) {                                               \
+        return from_sums(w, example, l);                                                           \
+    }
+FROM(0)
+FROM(1)
+FROM(2)
+FROM(3)
+FROM(4)
+FROM(5)
+FROM(6)
+double (*const loss_from[])(void *, double *) = {from_0, from_1, from_2, from_3,
+                                                 from_4, from_5, from_6};
+double (*const loss_from_sums[])(void *, double *) = {
+    from_sums_0, from_sums_1, from_sums_2, from_sums_3, from_sums_4, from_sums_5, from_sums_6};
+
+/* All gradients, from a step of training itself, at rate zero. */
+void whole_backward(void *context) {
+    struct whole *w = context;
+    struct vae *v = &w->v;
+    size_t n = B * v->net.code;
+    real *frozen = numbers(n);
+    memcpy(frozen, v->noise, n * sizeof *frozen);
+    if (w->drawn_anew == 2)
+        random_normal(v->noise, n, &w->noise);
+    vae_step(v, &w->images, w->order, B, 0);
+    memcpy(v->noise, frozen, n * sizeof *frozen);
+    free(frozen);
+}
+
+/* --- end of the check of a vae ------------------------------------------------------ */
+
+/* Sets the biases so that each unit's sum is below zero for one of the three images and above for
+   two: with ReLU, any two units are then on together for at least one. */
+void off_for_one(struct whole *w) {
+    struct network *net = &w->v.net;
+    vae_forward(&w->v, 0, B);
+    for (size_t l = 0; l < net->depth; l++) {
+        struct layer *y = &net->layer[l];
+        const real *below = l == 0 ? w->v.x : l == net->half ? w->v.z : y[-1].h;
+        layer_forward(y, below, 0, B);
+        for (size_t j = 0; j < y->out && y->f != IDENTITY; j++) {
+            const real *s = y->s + j;
+            double highest = fmax(s[0], fmax(s[y->out], s[2 * y->out]));
+            y->b[j] -= (s[0] + s[y->out] + s[2 * y->out] - highest) / 2; /* between the others */
+        }
+        vae_forward(&w->v, 0, B);
+    }
+}
+
+/* Takes three steps of training, with other noise in each, so that nothing is as it was at the
+   start and old transposed copies would be noticed. The noise of the third stays. */
+struct whole whole_new(const size_t *size, size_t count, enum activation f, double beta,
+                       size_t grays) {
+    struct whole w = {.v = vae_new(size, count, f, B, beta), .order = {0, 1, 2}};
+    struct network *net = &w.v.net;
+    struct random r;
+    random_seed(&r, 10);
+    w.images = some_images(B, grays, &r);
+    network_start(net, &r);
+    for (size_t l = 0; l < net->depth; l++)
+        fill(net->layer[l].b, net->layer[l].out, -0.5, 0.5, &r);
+    network_transpose(net);
+    random_seed(&w.noise, 11);
+    for (int step = 0; step < 3; step++) {
+        random_normal(w.v.noise, B * net->code, &w.noise);
+        vae_step(&w.v, &w.images, w.order, B, 5e-4);
+    }
+    off_for_one(&w);
+    whole_backward(&w);
+    return w;
+}
+
+void whole_free(struct whole *w) {
+    vae_free(&w->v);
+    free_images(&w->images);
+    for (size_t k = 0; k < w->guesses; k++)
+        free(w->guess[k]);
+}
+
+/* Foresees a mistake in a tensor: a gradient to be filled in. */
+double *foresee(struct whole *w, struct gc_tensor *t, const char *says) {
+    assert_true(w->guesses < sizeof w->guess / sizeof *w->guess);
+    double *guess = w->guess[w->guesses++] = allocate(t->rows * t->cols, sizeof *guess);
+    gc_foresee(t, says, NULL, guess);
+    return guess;
+}
+
+/* What mu and logvar would collect from z and from the KL with this chapter's own mistakes. */
+void foresee_code(struct whole *w, struct gc_tensor *t, const real *code, const real *dz,
+                  const real *noise, double beta, size_t d) {
+    static const char *const says[] = {
+        "The KL is subtracted. E[log p(x|z)] - KL is the ELBO, which is to be large; the loss is "
+        "its negative, cross-entropy plus KL.",
+        "What comes from z is there, what comes from the KL is missing: the code is used twice and "
+        "must collect from both, with +=.",
+        "What comes from the KL is there, what comes from z is missing: the code is used twice and "
+        "must collect from both, with +=.",
+        "The KL is not divided by B: the loss is a mean over the batch, of both parts.",
+        "The KL is divided by B twice.",
+        "beta is missing before the gradient of the KL.",
+        "beta is squared before the gradient of the KL.",
+        "The KL is counted twice.",
+        "The KL is divided by the width of the code: it is a sum over the code, not a mean.",
+        "The KL is divided by the number of pixels, and the cross-entropy is not.",
+        "dz does not reach mu: dz/dmu = 1.",
+        "dz does not reach logvar.",
+        "From z to logvar a half is missing: sigma is e^(logvar/2).",
+        "From z to logvar stands e^logvar, the variance, where sigma is meant.",
+        "From z to logvar sigma is missing.",
+        "From z to logvar the noise is missing.",
+        "In the KL's gradient for logvar a half is missing: it is (e^logvar - 1) / 2.",
+        "In the KL's gradient for logvar the -1 is missing: it is (e^logvar - 1) / 2.",
+        "In the KL's gradient for logvar a sign is flipped: it is (e^logvar - 1) / 2.",
+        "In the KL's gradient for logvar stands sigma where the variance e^logvar is meant.",
+        "mu and logvar are swapped: the first d numbers of a row are mu, the others logvar.",
+        "mu has only what comes from the KL, logvar only what comes from z.",
+        "The KL's gradient is cut off where logvar is below 0, and the KL is not.",
+        "The KL's gradient is added without its derivative: mu and logvar stand for dKL/dmu and "
+        "dKL/dlogvar."};
+    enum { MISTAKES = sizeof says / sizeof *says };
+    double *guess[MISTAKES];
+    for (size_t n = 0; n < MISTAKES; n++)
+        guess[n] = foresee(w, t, says[n]);
+    for (size_t k = 0; k < B * d; k++) {
+        size_t to = k / d * 2 * d + k % d;
+        double mu = code[to], logvar = code[to + d], variance = exp(logvar), scale = beta / B;
+        double z = dz[k], e = noise[k], sigma = sqrt(variance), path = z * e * sigma / 2;
+        double m = scale * mu, v = scale * (variance - 1) / 2;
+        const double wrong[MISTAKES][2] = {{z - m, path - v},
+                                           {z, path},
+                                           {m, v},
+                                           {z + B * m, path + B * v},
+                                           {z + m / B, path + v / B},
+                                           {z + m / beta, path + v / beta},
+                                           {z + m * beta, path + v * beta},
+                                           {z + 2 * m, path + 2 * v},
+                                           {z + m / (double)d, path + v / (double)d},
+                                           {z + m / PIXELS, path + v / PIXELS},
+                                           {m, path + v},
+                                           {z + m, v},
+                                           {z + m, 2 * path + v},
+                                           {z + m, path * sigma + v},
+                                           {z + m, path / sigma + v},
+                                           {z + m, path / e + v},
+                                           {z + m, path + 2 * v},
+                                           {z + m, path + scale * variance / 2},
+                                           {z + m, path - v},
+                                           {z + m, path + scale * (sigma - 1) / 2},
+                                           {path + v, z + m},
+                                           {m, path},
+                                           {z + m, path + (logvar < 0 ? 0 : v)},
+                                           {z + scale * mu, path + scale * logvar}};
+        for (size_t n = 0; n < MISTAKES; n++) {
+            guess[n][to] = wrong[n][0];
+            guess[n][to + d] = wrong[n][1];
+        }
+    }
+}
+
+/* What the decoder's first layer got is z, and of the KL z knows nothing. */
+void foresee_decoder(struct whole *w, struct gc_tensor *W, struct gc_tensor *z) {
+    const struct vae *v = &w->v;
+    const struct layer *y = &v->net.layer[v->net.half];
+    const real *code = y[-1].h;
+    double *from_mu = foresee(w, W, "What came into the decoder is z; here stands mu."),
+           *from_noise = foresee(w, W, "What came into the decoder is z; here stands the noise."),
+           *kl = foresee(w, z,
+                         "The KL's gradient has been added to dz. It belongs to mu and logvar: z, "
+                         "and with it the decoder, is not in the KL."),
+           *kl_z = foresee(w, z,
+                           "beta z / B has been added to dz, as if the KL were a penalty on z. It "
+                           "is in mu and logvar; z, and with it the decoder, is not in it.");
+    for (size_t r = 0; r < B; r++)
+        for (size_t i = 0; i < y->in; i++) {
+            size_t at = r * y->in + i;
+            double mu = code[2 * r * y->in + i];
+            for (size_t j = 0; j < y->out; j++) {
+                from_mu[i * y->out + j] += mu * y->ds[r * y->out + j];
+                from_noise[i * y->out + j] += v->noise[at] * y->ds[r * y->out + j];
+                kl[at] += y->ds[r * y->out + j] * y->W[i * y->out + j];
+            }
+            kl_z[at] = kl[at] + v->beta / B * v->z[at];
+            kl[at] += v->beta / B * mu;
+        }
+}
+
+/* Adds to a check, in the order of the way up: every weight and bias, and in between all sums and
+   outputs of layers, the code, z and the logits. */
+void add_tensors(struct gradcheck *check, struct whole *w) {
+    static const char *const sums[] = {"s 1", "s 2", "s 3", "s 4", "s 5", "s 6"},
+                             *const outputs[] = {"h 1", "h 2", "h 3", "h 4", "h 5", "h 6"};
+    struct network *net = &w->v.net;
+    struct gc_tensor *t, *W = NULL, *z = NULL;
+    for (size_t l = 0; l < net->depth; l++) {
+        struct layer *y = &net->layer[l];
+        for (size_t i = 2 * l; i < 2 * l + 2; i++) {
+            struct tensor *p = &net->tensor[i];
+            t = gc_add(check, p->name, p->value, p->grad, p->rows, p->cols);
+            t->loss = loss_from[l];
+            W = i == 2 * net->half ? t : W;
+        }
+        if (l + 1 == net->half) {
+            t = gc_add(check, "code", y->h, y->dh, B, y->out);
+            t->loss = from_code;
+            foresee_code(w, t, y->h, w->v.dz, w->v.noise, w->v.beta, net->code);
+            z = gc_add(check, "z", w->v.z, w->v.dz, B, net->code);
+            z->loss = from_z;
+            continue;
+        }
+        if (y->f != IDENTITY)
+            gc_add(check, sums[l], y->s, y->ds, B, y->out)->loss = loss_from_sums[l];
+        gc_add(check, l + 1 == net->depth ? "logits" : outputs[l], y->h, y->dh, B, y->out)->loss =
+            loss_from[l + 1];
+    }
+    foresee_decoder(w, W, z);
+}
+
+/* The KL's share of what the code collects must be large against what the check lets pass, or a
+   mistake in it would go unseen. Returns how many of its 2 B d numbers are 10,000 times as large. */
+size_t felt(const struct whole *w) {
+    const struct network *net = &w->v.net;
+    const struct layer *y = &net->layer[net->half - 1];
+    real *kl = numbers(B * y->out);
+    size_t n = 0;
+    kl_backward(kl, y->h, w->v.beta / B, B, net->code);
+    for (size_t k = 0; k < B * y->out; k++)
+        n += fabs(kl[k]) > 1e4 * (gc_tolerance * fabs(y->dh[k]) + 1.5e-9);
+    free(kl);
+    return n;
+}
+
+int check_whole(const size_t *size, size_t count, enum activation f, double beta, int table) {
+    struct whole w = whole_new(size, count, f, beta, 255);
+    struct network *net = &w.v.net;
+    size_t d = net->code;
+    char title[96];
+    int n = snprintf(title, sizeof title, "chapter 11, 784");
+    for (size_t l = 1; l + 1 < count; l++)
+        n += snprintf(title + n, sizeof title - (size_t)n, "-%zu", size[l]);
+    snprintf(title + n, sizeof title - (size_t)n, "-(%zu+%zu) and back, %s, beta %g", d, d,
+             activation_name[f], beta);
+    struct gradcheck check = {
+        .title = title, .loss = from_0, .backward = whole_backward, .net = &w, .batch = B};
+    check.step = 1.4e-3; /* a loss of 500 nats is rounded more than most, so we step further */
+    gc_size(&check, "the number of pixels", PIXELS);
+    gc_size(&check, "the width of the code", d);
+    add_tensors(&check, &w);
+    int failed = table ? gc_run(&check) : gc_run_in_one_line(&check);
+    assert_true(beta == 0 || 4 * felt(&w) >= 3 * B * 2 * d);
+    whole_free(&w);
+    return failed;
+}
+
+void silu_and_beta_4(void **state) {
+    (void)state;
+    int failed = gc_quick() ? check_whole((size_t[]){PIXELS, 6, 5}, 3, SILU, 4, 1)
+                            : check_whole((size_t[]){PIXELS, 7, 6, 5}, 4, SILU, 4, 1);
+    assert_int_equal(failed, 0);
+}
+
+void each_activation(void **state) {
+    (void)state;
+    if (gc_quick())
+        skip();
+    int failed = 0;
+    for (int f = 0; f < ACTIVATIONS; f++)
+        failed += check_whole((size_t[]){PIXELS, 4, 3}, 3, f, 1, 0);
+    assert_int_equal(failed, 0);
+}
+
+void several_betas(void **state) {
+    (void)state;
+    static const double beta[] = {0, 0.5, 4};
+    if (gc_quick())
+        skip();
+    int failed = 0;
+    for (size_t k = 0; k < 3; k++)
+        failed += check_whole((size_t[]){PIXELS, 4, 3}, 3, SILU, beta[k], 0);
+    assert_int_equal(failed, 0);
+}
+
+/* --- the KL alone -------------------------------------------------------------------- */
+enum { D = 6 };
+
+struct alone {
+    real code[B * 2 * D], dcode[B * 2 * D];
+    double scale;
+};
+
+double kl_loss(void *context, double *example) {
+    struct alone *a = context;
+    double kl[B], loss = 0;
+    kl_forward(kl, a->code, B, D);
+    for (size_t r = 0; r < B; r++)
+        loss += example[r] = a->scale * kl[r];
+    return loss;
+}
+
+void kl_gradient(void *context) {
+    struct alone *a = context;
+    memset(a->dcode, 0, sizeof a->dcode);
+    kl_backward(a->dcode, a->code, a->scale, B, D);
+}
+
+/* --- end of the KL alone --------------------------------------------------------------- */
+
+void the_kl_alone(void **state) {
+    (void)state;
+    static const real nothing[B * D], noise[B * D];
+    struct whole w = {.guesses = 0};
+    struct alone a = {.scale = 4.0 / B};
+    struct random r;
+    random_seed(&r, 3);
+    fill(a.code, B * 2 * D, -2, 2, &r);
+    struct gradcheck check = {.title = "chapter 11, the KL alone, (6+6), beta 4",
+                              .loss = kl_loss,
+                              .backward = kl_gradient,
+                              .net = &a,
+                              .batch = B};
+    gc_size(&check, "the width of the code", D);
+    struct gc_tensor *t = gc_add(&check, "code", a.code, a.dcode, B, 2 * D);
+    foresee_code(&w, t, a.code, nothing, noise, 4, D);
+    int failed = gc_run_in_one_line(&check);
+    for (size_t k = 0; k < w.guesses; k++)
+        free(w.guess[k]);
+    assert_int_equal(failed, 0);
+}
+
+/* Runs a check that must fail and must say this. Its errors do not count among the chapter's. */
+void must_say(struct gradcheck *check, const char *says) {
+    char *text;
+    size_t size;
+    double worst_error = gc_total.worst_error;
+    size_t entries = gc_total.entries, resolved = gc_total.resolved, kinks = gc_total.kinks;
+    check->out = open_memstream(&text, &size);
+    assert_non_null(check->out);
+    int failed = gc_run(check);
+    fclose(check->out);
+    gc_total.worst_error = worst_error;
+    gc_total.entries = entries;
+    gc_total.resolved = resolved;
+    gc_total.kinks = kinks;
+    if (!failed || !strstr(text, says))
+        fail_msg("the check should fail and say \"%s\"; it says:\n%s", says, text);
+    free(text);
+}
+
+/* Noise that is drawn anew, by the loss or by the gradient, must be noticed. */
+void noise_must_be_frozen(void **state) {
+    (void)state;
+    static const char *const says[] = {"noise is redrawn between evaluations",
+                                       "something is kept from one call to the next, or drawn "
+                                       "anew"};
+    for (int how = 1; how <= 2; how++) {
+        struct whole w = whole_new((size_t[]){PIXELS, 3, 2}, 3, SILU, 1, 255);
+        w.drawn_anew = how;
+        struct gradcheck check = {
+            .title = "noise", .loss = from_0, .backward = whole_backward, .net = &w, .batch = B};
+        check.step = 1.4e-3;
+        struct network *net = &w.v.net;
+        gc_add(&check, "code", net->layer[1].h, net->layer[1].dh, B, 4)->loss = from_code;
+        must_say(&check, says[how - 1]);
+        whole_free(&w);
+    }
+}
+
+/* The KL is between two distributions of the code, and the decoder is in neither: whatever beta is,
+   the decoder's gradient is the same to the last bit. */
+void the_decoder_is_not_in_the_kl(void **state) {
+    (void)state;
+    struct whole w = whole_new((size_t[]){PIXELS, 8, 5, 3}, 4, SILU, 0, 255);
+    struct network *net = &w.v.net;
+    size_t n = net->parameters, same[2] = {0, 0}, all[2] = {0, 0};
+    real *plain = numbers(n);
+    memcpy(plain, net->grad, n * sizeof *plain);
+    w.v.beta = 4;
+    whole_backward(&w);
+    size_t first = (size_t)(net->layer[net->half].dW - net->grad);
+    for (size_t k = 0; k < n; k++) {
+        all[k >= first]++;
+        same[k >= first] += plain[k] == net->grad[k];
+    }
+    printf("beta 0 or 4: of the decoder's %zu derivatives %zu change, of the encoder's %zu all "
+           "but %zu\n",
+           all[1], all[1] - same[1], all[0], same[0]);
+    assert_int_equal(same[1], all[1]);
+    assert_true(same[0] < all[0] / 100);
+    free(plain);
+    whole_free(&w);
+}
+
+/* --- every parameter -------------------------------------------------------------- */
+/* The whole network at full size has 710,796 parameters. A parameter of layer l moves one sum of
+   that layer, and what lies below does not depend on it: to begin there is exact. As in chapter 5
+   many nudged copies are the rows of one product of matrices, and we carry not the nudged values
+   but how far they have moved, so that no digit is lost. All of what follows is algebra; no
+   derivative is taken. With u = e^d - 1 and q = sigmoid(s):
+
+       sigmoid(s+d) - sigmoid(s)  =  q (1-q) u / (1 + q u)
+       silu(s+d) - silu(s)        =  d q + (s+d) (sigmoid(s+d) - sigmoid(s))
+       cross-entropy of a pixel      moves by  log(1 + q u) - x d
+       KL                            moves by  dmu (mu + dmu/2)  and  (e^logvar u - dlogvar) / 2
+       z = mu + sigma noise          moves by  dmu + sigma noise (e^(dlogvar/2) - 1)
+
+   Two parameters of a unit whose inputs are equal move its sum alike, so one copy serves both: with
+   images of five grays the 785 parameters of a unit of the first layer need five copies. */
+enum { ROWS = 128 }; /* nudged copies at a time */
+
+struct reach {
+    const struct vae *v;
+    double *q[MAX_DEPTH]; /* (B,out) the sigmoid of every sum */
+    size_t widest;
+};
+
+/* e^d - 1 for |d| < 1/1000; the terms left out are below 1e-17 of it. */
+static inline double rise(double d) {
+    return d * (1 + d / 2 * (1 + d / 3 * (1 + d / 4 * (1 + d / 5))));
+}
+
+static inline double silu_moves(double d, double s, double q) {
+    double u = rise(d);
+    return d * q + (s + d) * q * (1 - q) * u / (1 + q * u);
+}
+
+/* log(1 + u) by its series, which for so small a u has all digits, too */
+static inline double pixel_moves(double d, double q, double x) {
+    double u = q * rise(d);
+    return u * (1 - u * (1.0 / 2 - u * (1.0 / 3 - u * (1.0 / 4 - u * (1.0 / 5 - u / 6))))) - x * d;
+}
+
+/* How far the loss of an image moves, in nats, and the sum of what it is made of without signs. */
+struct moved {
+    double by, terms;
+};
+
+/* The code of image r moves by s (n,2d): the KL's part of how the loss moves, and how z moves
+   (n,d). */
+void middle_moves(struct moved *moved, real *z, const real *s, const struct reach *q, size_t r,
+                  size_t n) {
+    const struct network *net = &q->v->net;
+    size_t d = net->code;
+    const real *code = net->layer[net->half - 1].h + 2 * r * d, *noise = q->v->noise + r * d;
+    for (size_t k = 0; k < n; k++)
+        for (size_t j = 0; j < d; j++) {
+            double mu = code[j], logvar = code[d + j], sigma = exp(logvar / 2);
+            double dmu = s[2 * k * d + j], dlogvar = s[(2 * k + 1) * d + j];
+            double kl_mu = q->v->beta * dmu * (mu + dmu / 2);
+            double kl_logvar = q->v->beta * (sigma * sigma * rise(dlogvar) - dlogvar) / 2;
+            moved[k].by += kl_mu + kl_logvar;
+            moved[k].terms += fabs(kl_mu) + fabs(kl_logvar);
+            z[k * d + j] = dmu + sigma * noise[j] * rise(dlogvar / 2);
+        }
+}
+
+/* What happens to the loss of image r when in n <= ROWS copies sum j of layer l moves, in copy k by
+   d[k]. space has room for 2 * ROWS * widest. */
+void move(struct moved *moved, const struct reach *q, size_t r, size_t l, size_t j, const double *d,
+          size_t n, real *space) {
+    const struct network *net = &q->v->net;
+    const struct layer *y = &net->layer[l];
+    size_t last = net->depth - 1;
+    real *s = space, *h = space + ROWS * q->widest;
+    for (size_t k = 0; k < n; k++)
+        moved[k] = (struct moved){0, 0};
+    memset(s, 0, n * y->out * sizeof *s);
+    for (size_t k = 0; k < n; k++)
+        s[k * y->out + j] = d[k];
+    for (size_t m = l; m < last; m++) {
+        size_t out = net->layer[m].out, above = net->layer[m + 1].out;
+        const real *at = net->layer[m].s + r * out, *sigmoid = q->q[m] + r * out;
+        if (m + 1 == net->half) {
+            middle_moves(moved, h, s, q, r, n);
+            out = net->code;
+        } else if (m == l) { /* one unit alone: times its row of the next W */
+            for (size_t k = 0; k < n; k++) {
+                double by = silu_moves(d[k], at[j], sigmoid[j]);
+                for (size_t p = 0; p < above; p++)
+                    s[k * above + p] = by * net->layer[m + 1].W[j * above + p];
+            }
+            continue;
+        } else
+            for (size_t k = 0; k < n; k++)
+                for (size_t p = 0; p < out; p++)
+                    h[k * out + p] = silu_moves(s[k * out + p], at[p], sigmoid[p]);
+        memset(s, 0, n * above * sizeof *s);
+        multiply(s, h, out, 1, net->layer[m + 1].W, n, above, out);
+    }
+    const real *sigmoid = q->q[last] + r * PIXELS, *x = q->v->x + r * PIXELS;
+    for (size_t k = 0; k < n; k++) {
+        double by = 0, terms = 0;
+        size_t from = l == last ? j : 0, to = l == last ? j + 1 : PIXELS;
+#ifdef _OPENMP
+#pragma omp simd reduction(+ : by, terms)
+#endif
+        for (size_t p = from; p < to; p++) {
+            double pixel = pixel_moves(s[k * PIXELS + p], sigmoid[p], x[p]);
+            by += pixel;
+            terms += fabs(pixel);
+        }
+        moved[k].by += by;
+        moved[k].terms += terms;
+    }
+}
+
+/* What was measured of one tensor. */
+struct measured {
+    double *numeric, *noise, *share; /* (entries), (entries), (B,entries) */
+};
+
+/* Measures the derivatives of all parameters of unit j of layer l: its column of W, and its bias,
+   whose input is 1. */
+void measure_unit(const struct measured *tensor, const struct reach *q, size_t l, size_t j) {
+    const struct layer *y = &q->v->net.layer[l];
+    size_t in = y->in, *which = allocate(in + 1, sizeof *which);
+    real *space = numbers(2 * ROWS * q->widest);
+    double *input = allocate(in + 1, sizeof *input), step = 0x1p-20;
+    struct moved *moved = allocate(2 * in + 2, sizeof *moved);
+    for (size_t r = 0; r < B; r++) {
+        const real *below = (l == 0 ? q->v->x : l == q->v->net.half ? q->v->z : y[-1].h) + r * in;
+        size_t copies = 0;
+        for (size_t i = 0; i <= in; i++) {
+            double x = i < in ? below[i] : 1;
+            for (which[i] = 0; which[i] < copies && input[which[i]] != x;)
+                which[i]++;
+            if (which[i] == copies)
+                input[copies++] = x;
+        }
+        for (size_t first = 0; first < copies; first += ROWS / 2) {
+            size_t n = least(ROWS / 2, copies - first);
+            double d[ROWS];
+            for (size_t k = 0; k < n; k++) {
+                d[2 * k] = step * input[first + k];
+                d[2 * k + 1] = -d[2 * k];
+            }
+            move(moved + 2 * first, q, r, l, j, d, 2 * n, space);
+        }
+        for (size_t i = 0; i <= in; i++) {
+            const struct moved *up = &moved[2 * which[i]], *down = up + 1;
+            const struct measured *t = &tensor[2 * l + (i == in)];
+            size_t at = i == in ? j : i * y->out + j, entries = i == in ? y->out : in * y->out;
+            double part = (up->by - down->by) / (2 * step) / B;
+            t->share[r * entries + at] = part;
+            t->numeric[at] += part;
+            t->noise[at] += 16 * DBL_EPSILON * (up->terms + down->terms) / (2 * step) / B;
+        }
+    }
+    free(which);
+    free(space);
+    free(input);
+    free(moved);
+}
+
+/* --- end of every parameter --------------------------------------------------------- */
+
+/* The short way against the long one: some parameters of each tensor are really moved, and the
+   program evaluates the loss from the pixels on. Returns how often they disagree. */
+size_t long_way(struct whole *w, const struct reach *q) {
+    struct network *net = &w->v.net;
+    real *space = numbers(2 * ROWS * q->widest);
+    double before[B], after[B];
+    size_t wrong = 0;
+    struct random random;
+    random_seed(&random, 77);
+    for (size_t l = 0; l < net->depth; l++)
+        for (int k = 0; k < 60; k++) {
+            struct layer *y = &net->layer[l];
+            size_t i = k < 50 ? (size_t)random_uniform(&random, 0, (double)y->in) : y->in;
+            size_t j = (size_t)random_uniform(&random, 0, (double)y->out);
+            from_0(w, before);
+            struct moved moved[B];
+            for (size_t r = 0; r < B; r++) {
+                const real *below = l == 0 ? w->v.x : l == net->half ? w->v.z : y[-1].h;
+                double d = 1e-4 * (i < y->in ? below[r * y->in + i] : 1);
+                move(&moved[r], q, r, l, j, &d, 1, space);
+            }
+            real *value = &y->W[i * y->out + j], keep = *value; /* b is the last row, below W */
+            *value += 1e-4;
+            from_0(w, after);
+            *value = keep;
+            for (size_t r = 0; r < B; r++)
+                wrong += !(fabs(after[r] - before[r] - moved[r].by / B) < 4e-12);
+        }
+    from_0(w, before);
+    free(space);
+    if (wrong)
+        printf(
+            "  The short way is not the long way in %zu comparisons: look at the forward pass.\n",
+            wrong);
+    return wrong;
+}
+
+/* Checks every parameter of 784-...-(d+d)-...-784 with SiLU. */
+int check_every_parameter(const size_t *size, size_t count, const char *title, int table) {
+    struct whole w = whole_new(size, count, SILU, 1, 5);
+    struct network *net = &w.v.net;
+    struct reach q = {.v = &w.v};
+    struct measured tensor[2 * MAX_DEPTH];
+    struct gradcheck check = {
+        .title = title, .loss = from_0, .backward = whole_backward, .net = &w, .batch = B};
+    check.how = "three images, noise frozen; each parameter is nudged by 1e-6 up and down";
+    gc_size(&check, "the number of pixels", PIXELS);
+    for (size_t i = 0; i < net->tensors; i++) {
+        struct tensor *p = &net->tensor[i];
+        size_t n = p->rows * p->cols;
+        tensor[i] = (struct measured){allocate(n, sizeof(double)), allocate(n, sizeof(double)),
+                                      allocate(B * n, sizeof(double))};
+        struct gc_tensor *t = gc_add(&check, p->name, p->value, p->grad, p->rows, p->cols);
+        t->measured = tensor[i].numeric;
+        t->noise = tensor[i].noise;
+        t->share = tensor[i].share;
+    }
+    size_t unit[MAX_DEPTH + 1] = {0}; /* where the units of each layer begin */
+    for (size_t l = 0; l < net->depth; l++) {
+        const struct layer *y = &net->layer[l];
+        unit[l + 1] = unit[l] + y->out;
+        q.widest = y->out > q.widest ? y->out : q.widest;
+        q.q[l] = allocate(B * y->out, sizeof(double));
+        for (size_t k = 0; k < B * y->out; k++)
+            q.q[l][k] = 1 / (1 + exp(-y->s[k]));
+    }
+#ifdef _OPENMP
+#pragma omp parallel for schedule(dynamic)
+#endif
+    for (size_t u = 0; u < unit[net->depth]; u++) {
+        size_t l = 0;
+        while (unit[l + 1] <= u)
+            l++;
+        measure_unit(tensor, &q, l, u - unit[l]);
+    }
+    int failed = table ? gc_run(&check) : gc_run_in_one_line(&check);
+    failed += long_way(&w, &q) != 0;
+    int all = check.entries == net->parameters && check.resolved == check.entries;
+    if (!failed && !all)
+        printf("  Only %zu of %zu parameters were tested.\n", check.resolved, net->parameters);
+    for (size_t i = 0; i < net->tensors; i++) {
+        free(tensor[i].numeric);
+        free(tensor[i].noise);
+        free(tensor[i].share);
+    }
+    for (size_t l = 0; l < net->depth; l++)
+        free(q.q[l]);
+    whole_free(&w);
+    return failed || !all;
+}
+
+void every_parameter(void **state) {
+    (void)state;
+    assert_int_equal(check_every_parameter((size_t[]){PIXELS, 9, 5, 3}, 4,
+                                           "chapter 11, 784-9-5-(3+3) and back, the short way", 0),
+                     0);
+}
+
+void every_parameter_at_full_size(void **state) {
+    (void)state;
+    if (gc_quick())
+        skip();
+    int failed = check_every_parameter((size_t[]){PIXELS, 400, 100, 6}, 4,
+                                       "chapter 11, all of 784-400-100-(6+6) and 6-100-400-784", 1);
+    assert_int_equal(failed, 0);
+}
+
+int main(int argc, char **argv) {
+#ifdef EXERCISE
+    const struct CMUnitTest tests[] = {cmocka_unit_test(exercise)};
+#else
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(silu_and_beta_4),      cmocka_unit_test(the_kl_alone),
+        cmocka_unit_test(several_betas),        cmocka_unit_test(each_activation),
+        cmocka_unit_test(noise_must_be_frozen), cmocka_unit_test(the_decoder_is_not_in_the_kl),
+        cmocka_unit_test(every_parameter),      cmocka_unit_test(every_parameter_at_full_size),
+    };
+#endif
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    if (argc > 1 && gc_save_totals(argv[1]) != 0)
+        die("%s: cannot be written", argv[1]);
+    return failed;
+}
