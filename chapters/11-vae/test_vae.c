@@ -757,18 +757,419 @@ void every_parameter_at_full_size(void **state) {
     assert_int_equal(failed, 0);
 }
 
+/* --- the parts, one by one --------------------------------------------------------- */
+
+/* What is right to this many digits, or a line that says what was expected. */
+int near(const char *what, double value, double right, double most) {
+    if (fabs(value - right) <= most)
+        return 1;
+    printf("%s is %.12g and should be %.12g\n", what, value, right);
+    return 0;
+}
+
+/* One sixth of 0.10 + 0.20 + 0.15 + 0.25 + 0.05 + 0.25 = 1; for d numbers the sum is a product. */
+void six_values_by_hand(void **state) {
+    (void)state;
+    uint64_t terms;
+    for (size_t d = 1; d <= 5; d++) {
+        assert_true(near("p(x)", sum_over_codes(d, &terms), pow(1.0 / 6, (double)d), 1e-15));
+        assert_int_equal(terms, (uint64_t)round(pow(6, (double)d)));
+    }
+}
+
+/* mu = 1: half a nat. Variance 4: (4 - 1 - log 4) / 2 nats. Standard normal: none. */
+void kl_by_hand(void **state) {
+    (void)state;
+    const real code[] = {1, 0, 0, log(4), 0, 0, 0, 0, -2, 0.5, 0, -1};
+    double kl[3];
+    kl_forward(kl, code, 3, 2);
+    assert_true(near("KL of mu = 1 and of variance 4", kl[0], 0.5 + (3 - log(4)) / 2, 1e-15));
+    assert_true(near("KL of the prior itself", kl[1], 0, 0));
+    assert_true(near("KL of mu = -2, 1/2 and logvar = 0, -1", kl[2], 2.125 + exp(-1) / 2, 1e-15));
+}
+
+/* Image k's losses by the plain formulas, with its noise, and its logits and code. */
+struct parts plain_parts(struct vae *v, const struct images *images, size_t k, const real *noise,
+                         real *code, real *xhat) {
+    struct network *net = &v->net;
+    size_t d = net->code;
+    real x[PIXELS], z[16];
+    struct parts sum = {0, 0, 0};
+    assert_true(d <= 16);
+    brightness(x, images->pixel + k * PIXELS, PIXELS);
+    memcpy(code, network_forward(net, x, 0, net->half, 0, 1), 2 * d * sizeof *code);
+    for (size_t j = 0; j < d; j++) {
+        double mu = code[j], sigma = sqrt(exp(code[d + j]));
+        z[j] = mu + sigma * noise[j];
+        sum.kl += (sigma * sigma + mu * mu - 1) / 2 - log(sigma);
+    }
+    const real *logits = network_forward(net, z, net->half, net->depth, 0, 1);
+    for (size_t p = 0; p < PIXELS; p++) {
+        xhat[p] = 1 / (1 + exp(-logits[p]));
+        sum.bce -= x[p] * log(xhat[p]) + (1 - x[p]) * log(1 - xhat[p]);
+        sum.squared += (xhat[p] - x[p]) * (xhat[p] - x[p]);
+    }
+    return sum;
+}
+
+/* The means over more images than a batch holds, with noise and without; codes and pictures stand
+   in their places. */
+void evaluates_in_batches(void **state) {
+    (void)state;
+    enum { MANY = 2 * B + 2, CODE = 4 };
+    struct random r;
+    struct whole w = whole_new((size_t[]){PIXELS, 5, CODE}, 3, TANH, 3, 255);
+    random_seed(&r, 6);
+    struct images images = some_images(MANY, 255, &r);
+    real code[MANY * 2 * CODE], noise[MANY * CODE] = {0}, one_code[2 * CODE], one_xhat[PIXELS],
+                                             *xhat = numbers(MANY * PIXELS);
+    size_t wrong = 0;
+    for (int noisy = 0; noisy < 2; noisy++) {
+        struct random drawn, again;
+        random_seed(&drawn, 8);
+        random_seed(&again, 8);
+        struct parts sum = {0, 0, 0};
+        struct parts all = vae_evaluate(&w.v, &images, MANY, noisy ? &drawn : NULL, code, xhat);
+        for (size_t start = 0; noisy && start < MANY; start += B)
+            random_normal(noise + start * CODE, least(B, MANY - start) * CODE, &again);
+        for (size_t k = 0; k < MANY; k++) {
+            struct parts one = plain_parts(&w.v, &images, k, noise + k * CODE, one_code, one_xhat);
+            sum.bce += one.bce / MANY;
+            sum.kl += one.kl / MANY;
+            sum.squared += one.squared / MANY;
+            for (size_t j = 0; j < 2 * CODE; j++)
+                wrong += !(fabs(code[k * 2 * CODE + j] - one_code[j]) < 1e-13);
+            for (size_t p = 0; p < PIXELS; p++)
+                wrong += !(fabs(xhat[k * PIXELS + p] - one_xhat[p]) < 1e-13);
+        }
+        assert_int_equal(wrong, 0);
+        wrong += !near("cross-entropy", all.bce, sum.bce, 1e-10);
+        wrong += !near("KL", all.kl, sum.kl, 1e-12);
+        wrong += !near("squared error", all.squared, sum.squared, 1e-11);
+        wrong += !near(noisy ? "-ELBO" : "-ELBO at mu", all.bce + all.kl, sum.bce + sum.kl, 1e-10);
+        assert_int_equal(wrong, 0);
+    }
+    free(xhat);
+    free_images(&images);
+    whole_free(&w);
+}
+
+/* A step moves the parameters as Adam does, renews the transposed copies, and tells the sums over
+   the batch, in which beta is not. */
+void one_step_of_training(void **state) {
+    (void)state;
+    struct whole w = whole_new((size_t[]){PIXELS, 8, 3}, 3, ELU, 2, 255);
+    struct network *net = &w.v.net;
+    size_t n = net->parameters, stale = 0;
+    real *before = numbers(n), code[6], xhat[PIXELS];
+    struct parts sum = {0, 0, 0};
+    for (size_t k = 0; k < B; k++) {
+        struct parts one = plain_parts(&w.v, &w.images, k, w.v.noise + 3 * k, code, xhat);
+        sum.bce += one.bce;
+        sum.kl += one.kl;
+        sum.squared += one.squared;
+    }
+    struct adam plain = adam_new(n);
+    memcpy(before, net->value, n * sizeof(real));
+    memcpy(plain.m, w.v.adam.m, n * sizeof *plain.m);
+    memcpy(plain.v, w.v.adam.v, n * sizeof *plain.v);
+    plain.steps = w.v.adam.steps;
+    struct parts told = vae_step(&w.v, &w.images, w.order, B, 0.01);
+    adam_step(&plain, before, net->grad, 0.01); /* the gradient itself is checked above */
+    for (size_t k = 0; k < n; k++)
+        assert_true(fabs(before[k] - net->value[k]) < 1e-12);
+    assert_int_equal(w.v.adam.steps, plain.steps);
+    assert_true(near("cross-entropy of a batch", told.bce, sum.bce, 1e-10) &&
+                near("KL of a batch", told.kl, sum.kl, 1e-11) &&
+                near("squared error of a batch", told.squared, sum.squared, 1e-10));
+    for (size_t l = 1; l < net->depth; l++) {
+        const struct layer *y = &net->layer[l];
+        for (size_t k = 0; k < y->in * y->out; k++)
+            stale += y->Wt[k % y->out * y->in + k / y->out] != y->W[k];
+    }
+    if (stale)
+        printf("After a step of training %zu weights have changed and their transposed copies have "
+               "not.\n",
+               stale);
+    assert_int_equal(stale, 0);
+    adam_free(&plain);
+    free(before);
+    whole_free(&w);
+}
+
+/* A batch that does not divide evenly among the cores, evaluation, and weights of draws: the same
+   to the last bit for one core, two and three. */
+void same_for_any_number_of_cores(void **state) {
+    (void)state;
+    enum { MANY = 50, CODE = 5, DRAWS = 130 };
+#ifdef _OPENMP
+    size_t usual = (size_t)omp_get_max_threads();
+#else
+    size_t usual = 1;
+#endif
+    struct random r;
+    random_seed(&r, 31);
+    struct images images = some_images(MANY, 255, &r);
+    size_t order[MANY];
+    shuffle(order, MANY, &r);
+    struct vae v[3];
+    struct parts seen[3][4];
+    double logw[3][DRAWS];
+    real *code[3], x[PIXELS];
+    brightness(x, images.pixel, PIXELS);
+    for (size_t n = 0; n < 3; n++) {
+        random_seed(&r, 32);
+        v[n] = vae_new((size_t[]){PIXELS, 37, 19, CODE}, 4, SILU, MANY, 1);
+        network_start(&v[n].net, &r);
+        network_transpose(&v[n].net);
+        code[n] = numbers(MANY * 2 * CODE);
+        use_threads(n + 1);
+        for (size_t step = 0; step < 3; step++) {
+            random_normal(v[n].noise, MANY * CODE, &r);
+            seen[n][step] = vae_step(&v[n], &images, order, step == 1 ? 43 : MANY, 0.01);
+        }
+        seen[n][3] = vae_evaluate(&v[n], &images, 47, &r, code[n], NULL);
+        importance_weights(logw[n], &v[n], x, code[n], DRAWS, 7);
+        use_threads(usual);
+    }
+    for (size_t n = 1; n < 3; n++) {
+        assert_memory_equal(v[0].net.value, v[n].net.value, v[0].net.parameters * sizeof(real));
+        assert_memory_equal(code[0], code[n], MANY * 2 * CODE * sizeof(real));
+        assert_memory_equal(seen[0], seen[n], sizeof seen[0]);
+        assert_memory_equal(logw[0], logw[n], sizeof logw[0]);
+    }
+    for (size_t n = 0; n < 3; n++) {
+        vae_free(&v[n]);
+        free(code[n]);
+    }
+    free_images(&images);
+}
+
+/* --- what log p(x) is ---------------------------------------------------------------- */
+
+void log_mean_exp_by_hand(void **state) {
+    (void)state;
+    const double a[] = {0, log(3), -1000, -1000 + log(3), 1000, -1000, log(5), log(7)};
+    assert_true(near("log of the mean of 1 and 3", log_mean_exp(a, 2), log(2), 1e-15));
+    assert_true(near("the same, both times e^-1000", log_mean_exp(a + 2, 2), log(2) - 1000, 1e-12));
+    assert_true(near("of e^1000 and e^-1000", log_mean_exp(a + 4, 2), 1000 - log(2), 1e-12));
+    assert_true(near("of one number", log_mean_exp(a + 5, 1), -1000, 0));
+    const double w[] = {a[0], a[1], a[6], a[7]}; /* logs of 1, 3, 5, 7 */
+    assert_true(near("L_1", importance_bound(w, 4, 1), log(105) / 4, 1e-15));
+    assert_true(near("L_2", importance_bound(w, 4, 2), log(2 * 6) / 2, 1e-15));
+    assert_true(near("L_4", importance_bound(w, 4, 4), log(4), 1e-15));
+}
+
+/* Where each K divides the next, the groups nest, and what Jensen's inequality says of a mean holds
+   for every set of draws, not only on average. */
+void bounds_rise_for_certain(void **state) {
+    (void)state;
+    static const size_t K[] = {1, 2, 10, 50, 250, 1000, 5000};
+    double logw[5000];
+    struct random r;
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        random_seed(&r, seed);
+        for (size_t k = 0; k < 5000; k++)
+            logw[k] = random_uniform(&r, -120, -80) * random_uniform(&r, 0, 2);
+        for (size_t i = 1; i < sizeof K / sizeof *K; i++)
+            assert_true(importance_bound(logw, 5000, K[i]) >=
+                        importance_bound(logw, 5000, K[i - 1]));
+    }
+}
+
+/* log of the density of a normal distribution */
+double log_normal(double z, double mu, double logvar) {
+    return -(log(2 * acos(-1.0)) + logvar + (z - mu) * (z - mu) / exp(logvar)) / 2;
+}
+
+/* The log weight of one draw with its own noise, by the plain formulas. */
+double plain_weight(struct vae *v, const real *x, const real *code, const real *noise) {
+    size_t d = v->net.code;
+    real z[4];
+    struct losses example;
+    double sum = 0;
+    for (size_t j = 0; j < d; j++) {
+        z[j] = code[j] + exp(code[d + j] / 2) * noise[j];
+        sum += log_normal(z[j], 0, 0) - log_normal(z[j], code[j], code[d + j]);
+    }
+    losses_of_images(&example, NULL, network_forward(&v->net, z, v->net.half, v->net.depth, 0, 1),
+                     x, 1, BCE, 0, 1);
+    return sum - example.bce;
+}
+
+void weights_of_draws(void **state) {
+    (void)state;
+    enum { DRAWS = 20, CODE = 3 };
+    const real code[2 * CODE] = {0.3, -1, 2, -1, 0.5, -3}, prior[2 * CODE] = {0};
+    struct whole w = whole_new((size_t[]){PIXELS, 4, CODE}, 3, SILU, 1, 255);
+    struct vae *v = &w.v;
+    struct layer *first = &v->net.layer[v->net.half];
+    double logw[DRAWS];
+    real x[PIXELS], noise[CODE];
+    brightness(x, w.images.pixel, PIXELS);
+    for (int which = 0; which < 2; which++) {
+        importance_weights(logw, v, x, which ? prior : code, DRAWS, 40);
+        for (uint64_t k = 0; k < DRAWS; k++) {
+            struct random own;
+            random_seed(&own, 40 + k);
+            random_normal(noise, CODE, &own);
+            assert_true(near("the log weight of a draw", logw[k],
+                             plain_weight(v, x, which ? prior : code, noise), 1e-10));
+        }
+    }
+    /* A decoder that does not listen: the posterior is the prior, all its weights are p(x). */
+    memset(first->W, 0, first->in * first->out * sizeof(real));
+    importance_weights(logw, v, x, prior, DRAWS, 40);
+    for (size_t k = 1; k < DRAWS; k++)
+        assert_true(near("a weight with the posterior as q", logw[k], logw[0], 0));
+    assert_true(near("log p(x)", logw[0], plain_weight(v, x, prior, noise), 1e-10));
+    whole_free(&w);
+}
+
+/* With a code of one number the integral can be done by a sum over a fine grid. The mean of the
+   weights must hit it within its error bar, whatever q is; the mean of their logs is below. */
+void integral_over_one_number(void **state) {
+    (void)state;
+    enum { DRAWS = 4000 };
+    struct whole w = whole_new((size_t[]){PIXELS, 4, 1}, 3, TANH, 1, 255);
+    struct vae *v = &w.v;
+    struct layer *first = &v->net.layer[v->net.half];
+    const real code[][2] = {{0, 0}, {0.4, -0.2}, {-0.3, 0.3}}, prior[2] = {0};
+    double *logw = allocate(DRAWS, sizeof *logw), sum = 0, step = 1e-2;
+    real x[PIXELS];
+    for (size_t k = 0; k < first->in * first->out; k++)
+        first->W[k] *= 0.01; /* so that p(x|z) is not all at one place */
+    brightness(x, w.images.pixel, PIXELS);
+    double top = plain_weight(v, x, prior, prior);
+    for (double z = -9; z < 9; z += step)
+        sum += step * exp(plain_weight(v, x, prior, &z) + log_normal(z, 0, 0) - top);
+    double log_p = top + log(sum);
+    for (int q = 0; q < 3; q++) {
+        importance_weights(logw, v, x, code[q], DRAWS, 1000);
+        double mean = exp(log_mean_exp(logw, DRAWS) - log_p), square = 0;
+        for (size_t k = 0; k < DRAWS; k++)
+            square += pow(exp(logw[k] - log_p) - mean, 2) / DRAWS;
+        assert_true(near("the mean weight over p(x)", mean, 1, 4 * sqrt(square / DRAWS)));
+        assert_true(square > 1e-4 && importance_bound(logw, DRAWS, 1) < log_p - 1e-4);
+    }
+    free(logw);
+    whole_free(&w);
+}
+
+/* Two codes of two numbers: mu = 1 and 3 in the first, 1/2 in both in the second. */
+void active_units_by_hand(void **state) {
+    (void)state;
+    const real code[] = {1, 0.5, 0, log(2), 3, 0.5, log(3), 0};
+    double activity[2], kl[2], rows[2];
+    active_units(activity, kl, code, 2, 2);
+    assert_true(near("activity", activity[0], 1, 1e-15));
+    assert_true(near("activity of what never moves", activity[1], 0, 1e-15));
+    assert_true(near("its KL", kl[0], (0.5 + 4.5 + (2 - log(3)) / 2) / 2, 1e-15));
+    assert_true(near("its KL", kl[1], (0.25 + (1 - log(2)) / 2) / 2, 1e-15));
+    kl_forward(rows, code, 2, 2);
+    assert_true(near("the KL of all", kl[0] + kl[1], (rows[0] + rows[1]) / 2, 1e-15));
+}
+
+void quantiles_from_a_table(void **state) {
+    (void)state;
+    static const double table[][2] = {{0.5, 0},
+                                      {0.8413447460685429, 1},
+                                      {0.975, 1.959963984540054},
+                                      {0.999, 3.090232306167813},
+                                      {0.1, -1.2815515655446004},
+                                      {1e-6, -4.753424308822899}};
+    for (size_t k = 0; k < sizeof table / sizeof *table; k++)
+        assert_true(near("a normal quantile", normal_quantile(table[k][0]), table[k][1], 1e-12));
+}
+
+/* --- files ------------------------------------------------------------------------- */
+
+char scratch[] = "build/vaeXXXXXX";
+const char *file(const char *name) {
+    static char path[64];
+    snprintf(path, sizeof path, "%s/%s", scratch, name);
+    return path;
+}
+
+int make_scratch(void **state) {
+    (void)state;
+    return mkdtemp(scratch) ? 0 : -1;
+}
+
+int remove_scratch(void **state) {
+    (void)state;
+    remove(file("w.safetensors"));
+    return rmdir(scratch);
+}
+
+/* What is saved comes back; the weights of an autoencoder of the same --layers are refused: its
+   encoder says six numbers where ours says twelve. */
+void weights_in_a_file(void **state) {
+    (void)state;
+    static const size_t size[] = {7, 5, 3};
+    struct network net[3] = {network_new(size, 3, 2, SILU, 1), network_new(size, 3, 2, SILU, 1),
+                             network_new(size, 3, 1, SILU, 1)};
+    struct random r;
+    random_seed(&r, 9);
+    for (size_t k = 0; k < net[0].parameters; k++)
+        net[0].value[k] = (float)random_uniform(&r, -1, 1);
+    save_weights(&net[0], file("w.safetensors"));
+    load_weights(&net[1], file("w.safetensors"));
+    assert_memory_equal(net[0].value, net[1].value, net[0].parameters * sizeof(real));
+    save_weights(&net[2], file("w.safetensors"));
+    char said[512] = "";
+    int ends[2], status;
+    assert_int_equal(pipe(ends), 0);
+    fflush(NULL);
+    pid_t child = fork(); /* the program ends when it refuses a file */
+    assert_true(child >= 0);
+    if (child == 0) {
+        dup2(ends[1], STDERR_FILENO);
+        unfinished[0] = 0;
+        load_weights(&net[1], file("w.safetensors"));
+        _exit(0);
+    }
+    close(ends[1]);
+    size_t length = 0;
+    for (ssize_t n = 1; n > 0 && length<sizeof said - 1; length += n> 0 ? (size_t)n : 0)
+        n = read(ends[0], said + length, sizeof said - 1 - length);
+    close(ends[0]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    assert_non_null(strstr(said, "this network needs 6 x 5: give the --layers"));
+    assert_ptr_equal(strchr(said, '\n'), said + length - 1);
+    for (size_t k = 0; k < 3; k++)
+        network_free(&net[k]);
+}
+
 int main(int argc, char **argv) {
 #ifdef EXERCISE
     const struct CMUnitTest tests[] = {cmocka_unit_test(exercise)};
 #else
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(silu_and_beta_4),      cmocka_unit_test(the_kl_alone),
-        cmocka_unit_test(several_betas),        cmocka_unit_test(each_activation),
-        cmocka_unit_test(noise_must_be_frozen), cmocka_unit_test(the_decoder_is_not_in_the_kl),
-        cmocka_unit_test(every_parameter),      cmocka_unit_test(every_parameter_at_full_size),
+        cmocka_unit_test(six_values_by_hand),
+        cmocka_unit_test(kl_by_hand),
+        cmocka_unit_test(silu_and_beta_4),
+        cmocka_unit_test(the_kl_alone),
+        cmocka_unit_test(several_betas),
+        cmocka_unit_test(each_activation),
+        cmocka_unit_test(noise_must_be_frozen),
+        cmocka_unit_test(the_decoder_is_not_in_the_kl),
+        cmocka_unit_test(evaluates_in_batches),
+        cmocka_unit_test(one_step_of_training),
+        cmocka_unit_test(same_for_any_number_of_cores),
+        cmocka_unit_test(log_mean_exp_by_hand),
+        cmocka_unit_test(bounds_rise_for_certain),
+        cmocka_unit_test(weights_of_draws),
+        cmocka_unit_test(integral_over_one_number),
+        cmocka_unit_test(active_units_by_hand),
+        cmocka_unit_test(quantiles_from_a_table),
+        cmocka_unit_test(weights_in_a_file),
+        cmocka_unit_test(every_parameter),
+        cmocka_unit_test(every_parameter_at_full_size),
     };
 #endif
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, make_scratch, remove_scratch);
     if (argc > 1 && gc_save_totals(argv[1]) != 0)
         die("%s: cannot be written", argv[1]);
     return failed;
