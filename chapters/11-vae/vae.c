@@ -1858,14 +1858,14 @@ void toy(struct results *results) {
     for (size_t d = 1; d <= LONGEST; d++) {
         double start = seconds(), p = sum_over_codes(d, &terms);
         took = seconds() - start;
-        printf("  %12zu  %12llu  %10.4g     %10.4g  %9.2g\n", d, (unsigned long long)terms, p,
+        printf("  %12zu  %12llu  %10.4g     %10.4g  %9.4f\n", d, (unsigned long long)terms, p,
                pow(1.0 / VALUES, d), took);
         result(results, p, "", "toy_p_%zu", d);
         result(results, (double)terms, "terms", "toy_terms_%zu", d);
         result(results, took, "seconds", "toy_seconds_%zu", d);
     }
     double far = pow(VALUES, BEYOND), years = took / (double)terms * far / (365.25 * 86400);
-    printf("  %12d  %12.4g                          %9.2g years, at this speed\n\n", BEYOND, far,
+    printf("  %12d  %12.4g                          %9.2g years at this speed\n\n", BEYOND, far,
            years);
     result(results, far, "terms", "toy_terms_%d", BEYOND);
     result(results, years * 365.25 * 86400, "seconds", "toy_seconds_%d", BEYOND);
@@ -1888,7 +1888,12 @@ void train(struct vae *v, struct trainer *t, const struct settings *s,
     printf("         VAE, training images      VAE, test images        at mu          autoencoder"
            "\n  epoch   bce +    kl = -ELBO    bce +    kl = -ELBO  sq. err.    s  "
            "test bce sq. err.    s\n");
-    size_t epoch = 0;
+    char *start_text; /* start.tsv: the first epoch, step by step */
+    size_t start_size, epoch = 0;
+    FILE *first_steps = open_memstream(&start_text, &start_size);
+    if (!first_steps)
+        die("not enough memory for the first steps");
+    fprintf(first_steps, "step\tbce\tkl\n");
     while (epoch < s->epochs && !interrupted) {
         struct parts sum = {0, 0, 0};
         struct losses ae_sum = {0, 0};
@@ -1907,6 +1912,9 @@ void train(struct vae *v, struct trainer *t, const struct settings *s,
                     sum.bce += p.bce;
                     sum.kl += p.kl;
                     seen += B;
+                    if (epoch == 0)
+                        fprintf(first_steps, "%zu\t%g\t%g\n", k + 1, p.bce / (double)B,
+                                p.kl / (double)B);
                 } else {
                     struct losses l = train_step(t, train_set, batch, B, rate);
                     ae_sum.bce += l.bce;
@@ -1949,10 +1957,20 @@ void train(struct vae *v, struct trainer *t, const struct settings *s,
                 ae_test.bce, ae_test.squared, took[1][epoch - 1]);
     }
     close_output(&o);
-    double vae_took = median(took[0], epoch), ae_took = median(took[1], epoch);
-    result(results, vae_took, "seconds", "epoch_seconds");
-    result(results, ae_took, "seconds", "ae_epoch_seconds");
-    result(results, vae_took / ae_took, "", "epoch_ratio_seconds");
+    fclose(first_steps);
+    o = open_output(s->out, "start.tsv");
+    fwrite(start_text, 1, start_size, o.file);
+    close_output(&o);
+    free(start_text);
+    size_t whole = epoch - (interrupted && epoch); /* the last one may have been cut short */
+    if (whole) {
+        double vae_took = median(took[0], whole), ae_took = median(took[1], whole);
+        printf("an epoch takes the VAE %.2f s, the autoencoder %.2f s: %.3f times as long\n",
+               vae_took, ae_took, vae_took / ae_took);
+        result(results, vae_took, "seconds", "epoch_seconds");
+        result(results, ae_took, "seconds", "ae_epoch_seconds");
+        result(results, vae_took / ae_took, "", "epoch_ratio_seconds");
+    }
     free(order);
     free(took[0]);
     free(took[1]);
@@ -2001,18 +2019,17 @@ struct cloud {
     double *mean, *axis, *variance;
 };
 
-/* code holds rows of `stride` numbers, of which the first d count. */
-struct cloud cloud_of(const real *code, size_t count, size_t d, size_t stride) {
+struct cloud cloud_of(const real *code, size_t count, size_t d) {
     double *H = allocate(d * d, sizeof *H);
     struct cloud c = {allocate(d, sizeof *H), allocate(d * d, sizeof *H), allocate(d, sizeof *H)};
     for (size_t r = 0; r < count; r++)
         for (size_t j = 0; j < d; j++)
-            c.mean[j] += (double)code[r * stride + j] / (double)count;
+            c.mean[j] += (double)code[r * d + j] / (double)count;
     for (size_t r = 0; r < count; r++)
         for (size_t j = 0; j < d; j++)
             for (size_t k = 0; k < d; k++)
-                H[j * d + k] += ((double)code[r * stride + j] - c.mean[j]) *
-                                ((double)code[r * stride + k] - c.mean[k]) / (double)count;
+                H[j * d + k] += ((double)code[r * d + j] - c.mean[j]) *
+                                ((double)code[r * d + k] - c.mean[k]) / (double)count;
     jacobi(c.axis, H, d);
     for (size_t j = 0; j < d; j++)
         c.variance[j] = fmax(0, H[j * d + j]);
@@ -2041,58 +2058,75 @@ void draw_like(real *z, const struct cloud *c, size_t n, size_t d, struct random
     free(noise);
 }
 
-/* --- experiments on pictures --- */
+/* What the training images say of some pictures, as means over these: the squared distance to the
+   nearest of them; how many of the ten nearest show the digit that most of the ten show, where
+   there are labels (all ten around a picture that is clearly one digit, fewer around a mixture);
+   and the entropy of the pixels in nats, each taken for the probability of ink: blurred pictures
+   are near to many others, so a distance must be read beside this. */
 struct verdict {
-    double nearest; /* squared distance to the nearest training image */
-    double like;    /* how many of the ten nearest have the label that most of them have */
-    double gray;    /* entropy of its pixels, nats */
+    struct mean nearest, same, gray;
 };
 
-struct verdict judge(const real *picture, size_t n, const struct images *train_set, size_t count) {
-    enum { MANY = 1024, NEAR = 10 };
+enum { NEAR = 10 };
+
+/* Of a picture from whose dot products with training images start to start+n-1, and from whose
+   squared lengths, the squared distance follows but for the picture's own square, which is the same
+   for all: brings the NEAR nearest so far up to date, who they are and how far, nearest first. */
+void keep_nearest(size_t *who, real *far, const real *dots, const real *length, size_t start,
+                  size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        real distance = length[i] - 2 * dots[i];
+        size_t have = least(start + i, NEAR), at = have;
+        while (at > 0 && distance < far[at - 1])
+            at--;
+        if (at == NEAR)
+            continue;
+        for (size_t j = least(have, NEAR - 1); j > at; j--) {
+            far[j] = far[j - 1];
+            who[j] = who[j - 1];
+        }
+        far[at] = distance;
+        who[at] = start + i;
+    }
+}
+
+/* who (n,NEAR) and far (n,NEAR): for each of n pictures its nearest training images. A thousand
+   images and 64 pictures at a time are one product of matrices. */
+void find_nearest(size_t *who, real *far, const real *picture, size_t n,
+                  const struct images *train_set, size_t count) {
+    enum { MANY = 1024, ROWS = 64 };
     real *x = numbers(MANY * PIXELS), *xt = numbers(MANY * PIXELS), *length = numbers(MANY);
-    real *near = numbers(n * NEAR);
-    size_t *who = allocate(n * NEAR, sizeof *who);
     for (size_t start = 0; start < count; start += MANY) {
-        size_t m = least(MANY, count - start);
+        size_t m = least(MANY, count - start), groups = (n + ROWS - 1) / ROWS;
         brightness(x, train_set->pixel + start * PIXELS, m * PIXELS);
         transpose(xt, x, m, PIXELS, 0, m);
-        for (size_t i = 0; i < m; i++) {
-            length[i] = 0;
-            for (size_t k = 0; k < PIXELS; k++)
-                length[i] += x[i * PIXELS + k] * x[i * PIXELS + k];
-        }
+        memset(length, 0, MANY * sizeof *length);
+        for (size_t i = 0; i < m * PIXELS; i++)
+            length[i / PIXELS] += x[i] * x[i];
         TEAM {
-            enum { ROWS = 64 };
             real *dots = numbers(ROWS * m);
-            size_t groups = (n + ROWS - 1) / ROWS;
             for (size_t g = share(groups, 1, core()); g < share(groups, 1, core() + 1); g++) {
                 size_t first = g * ROWS, rows = least(ROWS, n - first);
                 memset(dots, 0, rows * m * sizeof *dots);
                 multiply(dots, picture + first * PIXELS, PIXELS, 1, xt, rows, m, PIXELS);
-                for (size_t r = 0; r < rows; r++) {
-                    real *best = near + (first + r) * NEAR;
-                    size_t *name = who + (first + r) * NEAR;
-                    for (size_t i = 0; i < m; i++) {
-                        real distance = length[i] - 2 * dots[r * m + i];
-                        size_t have = least(start + i, NEAR), at = have;
-                        while (at > 0 && distance < best[at - 1])
-                            at--;
-                        if (at == NEAR)
-                            continue;
-                        for (size_t j = least(have, NEAR - 1); j > at; j--) {
-                            best[j] = best[j - 1];
-                            name[j] = name[j - 1];
-                        }
-                        best[at] = distance;
-                        name[at] = start + i;
-                    }
-                }
+                for (size_t r = 0; r < rows; r++)
+                    keep_nearest(who + (first + r) * NEAR, far + (first + r) * NEAR, dots + r * m,
+                                 length, start, m);
             }
             free(dots);
         }
     }
-    struct verdict mean = {0, 0, 0};
+    free(x);
+    free(xt);
+    free(length);
+}
+
+struct verdict judge(const real *picture, size_t n, const struct images *train_set, size_t count) {
+    struct verdict v;
+    memset(&v, 0, sizeof v);
+    real *far = numbers(n * NEAR);
+    size_t *who = allocate(n * NEAR, sizeof *who);
+    find_nearest(who, far, picture, n, train_set, count);
     for (size_t i = 0; i < n; i++) {
         double square = 0, gray = 0;
         for (size_t k = 0; k < PIXELS; k++) {
@@ -2105,25 +2139,27 @@ struct verdict judge(const real *picture, size_t n, const struct images *train_s
             size_t now = ++votes[train_set->label[who[i * NEAR + j]]];
             most = now > most ? now : most;
         }
-        mean.nearest += ((double)near[i * NEAR] + square) / (double)n;
-        mean.like += (double)most / (double)n;
-        mean.gray += gray / (double)n;
+        add(&v.nearest, (double)far[i * NEAR] + square);
+        add(&v.same, (double)most);
+        add(&v.gray, gray);
     }
-    free(x);
-    free(xt);
-    free(length);
-    free(near);
+    free(far);
     free(who);
-    return mean;
+    return v;
 }
 
 void report(struct results *results, const char *what, const char *name, const real *picture,
             size_t n, const struct images *train_set, size_t count) {
+    if (n == 0)
+        return;
     struct verdict v = judge(picture, n, train_set, count);
-    printf("  %-44s %10.2f %10.2f %10.2f\n", what, v.nearest, v.like, v.gray);
-    result(results, v.nearest, "", "nearest_%s", name);
-    result(results, v.like, "of 10", "like_%s", name);
-    result(results, v.gray, "nats", "gray_%s", name);
+    printf("  %-43s %6.2f +- %.2f   %5.2f +- %.2f   %6.1f\n", what, mean_of(&v.nearest),
+           error_of(&v.nearest), mean_of(&v.same), error_of(&v.same), mean_of(&v.gray));
+    result(results, mean_of(&v.nearest), "", "nearest_%s", name);
+    result(results, error_of(&v.nearest), "", "nearest_se_%s", name);
+    result(results, mean_of(&v.same), "of 10", "same_%s", name);
+    result(results, error_of(&v.same), "of 10", "same_se_%s", name);
+    result(results, mean_of(&v.gray), "nats", "gray_%s", name);
 }
 
 /* Pairs of neighbours among the test images whose labels differ; all, where there are no labels.
@@ -2160,9 +2196,11 @@ void generate(const struct settings *s, struct vae *v, struct trainer *t, const 
     real *x = numbers(MANY * PIXELS), *z = numbers(MANY * d);
     struct random r;
     random_seed(&r, s->seed + 3000000);
-    printf("\npictures against %zu training images     squared distance  same digit    grayness,\n"
-           "                                          of the nearest  of 10 nearest     nats\n",
-           count);
+    printf(
+        "\nbeside %6zu training images:                squared distance    10 nearest:    entropy\n"
+        "                                                of the nearest     same digit       "
+        "nats\n",
+        count);
     brightness(x, test_set->pixel, n * PIXELS);
     report(results, "test images", "test", x, n, train_set, count);
     for (size_t i = 0; i < n; i++)
@@ -2177,9 +2215,8 @@ void generate(const struct settings *s, struct vae *v, struct trainer *t, const 
         for (size_t j = 0; j < d; j++)
             z[p * d + j] = (code[2 * pair[2 * p] * d + j] + code[2 * pair[2 * p + 1] * d + j]) / 2;
     decode(x, &v->net, z, pairs);
-    if (pairs)
-        report(results, "VAE, midpoints of two test codes", "vae_midpoints", x, pairs, train_set,
-               count);
+    report(results, "VAE, midpoints of two test codes", "vae_midpoints", x, pairs, train_set,
+           count);
     if (t) {
         decode(x, t->net, ae_code, n);
         report(results, "autoencoder, reconstructions", "ae_reconstructions", x, n, train_set,
@@ -2199,18 +2236,16 @@ void generate(const struct settings *s, struct vae *v, struct trainer *t, const 
                 z[p * d + j] =
                     (ae_code[pair[2 * p] * d + j] + ae_code[pair[2 * p + 1] * d + j]) / 2;
         decode(x, t->net, z, pairs);
-        if (pairs)
-            report(results, "autoencoder, midpoints of two test codes", "ae_midpoints", x, pairs,
-                   train_set, count);
+        report(results, "autoencoder, midpoints of two test codes", "ae_midpoints", x, pairs,
+               train_set, count);
     }
     for (size_t p = 0; p < pairs; p++)
         for (size_t i = 0; i < PIXELS; i++)
             x[p * PIXELS + i] = (real)(test_set->pixel[pair[2 * p] * PIXELS + i] +
                                        test_set->pixel[pair[2 * p + 1] * PIXELS + i]) /
                                 510;
-    if (pairs)
-        report(results, "the mean of two test images, pixel by pixel", "pixel_midpoints", x, pairs,
-               train_set, count);
+    report(results, "the mean of two test images, pixel by pixel", "pixel_midpoints", x, pairs,
+           train_set, count);
 
     size_t shown = least(pairs, SHOWN), rows = 2;
     real *sheet = numbers(rows * SHOWN * ACROSS * PIXELS);
@@ -2234,76 +2269,95 @@ void generate(const struct settings *s, struct vae *v, struct trainer *t, const 
     free(z);
 }
 
-/* The codes as tables and for the scatter plots. */
-void look_at_codes(const struct settings *s, size_t d, const real *code, const real *ae_code,
-                   const struct cloud *ae_cloud, const struct images *test_set, size_t tests,
-                   struct results *results) {
-    enum { ACTIVE_PERCENT = 1 };
+/* Mean and variance of number j among rows of `stride` numbers. */
+void moments(double *mean, double *variance, const real *code, size_t count, size_t j,
+             size_t stride) {
+    *mean = *variance = 0;
+    for (size_t r = 0; r < count; r++)
+        *mean += (double)code[r * stride + j] / (double)count;
+    for (size_t r = 0; r < count; r++) {
+        double off = (double)code[r * stride + j] - *mean;
+        *variance += off * off / (double)count;
+    }
+}
+
+/* What each number of the code does, as a table and in active.tsv. Over all images together z has
+   the variance of mu and, on top, the mean of sigma^2: were the cloud of all codes just p(z), they
+   would add up to 1. */
+void describe_units(const struct settings *s, size_t d, const real *code, const real *ae_code,
+                    size_t tests, struct results *results) {
     double *activity = allocate(d, sizeof *activity), *kl = allocate(d, sizeof *kl);
     active_units(activity, kl, code, tests, d);
-    size_t active = 0, one = 0, two = d > 1;
-    double total = 0;
+    size_t active = 0;
+    double mean, variance, low = INFINITY, high = 0, far = 0;
     struct output o = open_output(s->out, "active.tsv");
-    fprintf(o.file, "unit\tactivity\tkl\tmean\tspread\tsigma\n");
-    printf("\nthe code of the VAE on %zu test images\n"
-           "  unit  mean of mu  variance of mu  mean sigma^2    their sum  KL, nats\n",
-           tests);
+    fprintf(o.file, "unit\tactivity\tkl\n");
+    printf(
+        "\nthe codes of %zu test images\n  number   mean of mu   variance of mu   mean sigma^2   "
+        "their sum   KL, nats%s\n",
+        tests, ae_code ? "   autoencoder: mean   variance" : "");
     for (size_t j = 0; j < d; j++) {
-        double mean = 0, noise = 0;
-        for (size_t r = 0; r < tests; r++) {
-            mean += (double)code[2 * r * d + j] / (double)tests;
+        double noise = 0;
+        for (size_t r = 0; r < tests; r++)
             noise += exp((double)code[(2 * r + 1) * d + j]) / (double)tests;
-        }
-        int is = activity[j] > ACTIVE_PERCENT / 100.0;
-        printf("  %4zu %11.3f %15.4f %13.4f %12.3f %9.3f%s\n", j + 1, mean, activity[j], noise,
-               activity[j] + noise, kl[j], is ? "" : "  not active");
-        fprintf(o.file, "%zu\t%g\t%g\t%g\t%g\t%g\n", j + 1, activity[j], kl[j], mean,
-                sqrt(activity[j]), sqrt(noise));
+        moments(&mean, &variance, code, tests, j, 2 * d);
+        int is = activity[j] > 0.01;
+        printf("  %6zu %12.3f %16.4f %14.4f %11.3f %10.3f", j + 1, mean, activity[j], noise,
+               activity[j] + noise, kl[j]);
+        fprintf(o.file, "%zu\t%g\t%g\n", j + 1, activity[j], kl[j]);
         result(results, kl[j], "nats", "kl_%zu", j + 1);
         result(results, activity[j], "", "activity_%zu", j + 1);
         result(results, activity[j] + noise, "", "variance_%zu", j + 1);
         active += (size_t)is;
-        total += kl[j];
-        one = kl[j] > kl[one] ? j : one;
-    }
-    close_output(&o);
-    printf("  %zu of %zu are active: their mu has a variance above 0.01\n", active, d);
-    result(results, (double)active, "units", "active_units");
-    two = one == 0 ? d > 1 : 0;
-    for (size_t j = 0; j < d; j++)
-        two = j != one && kl[j] > kl[two] ? j : two;
-
-    size_t shown = least(tests, 2000);
-    o = open_output(s->out, "codes.tsv");
-    fprintf(o.file, "label\tz%zu\tz%zu\tae_first\tae_second\n", one + 1, two + 1);
-    for (size_t r = 0; r < shown; r++) {
-        double along[2] = {0, 0};
-        for (size_t k = 0; ae_code && k < 2 && k < d; k++)
-            for (size_t j = 0; j < d; j++)
-                along[k] += ae_cloud->axis[k * d + j] * (double)ae_code[r * d + j];
-        fprintf(o.file, "%d\t%g\t%g\t%g\t%g\n", test_set->label ? test_set->label[r] : -1,
-                (double)code[2 * r * d + one], (double)code[2 * r * d + two], along[0], along[1]);
-    }
-    close_output(&o);
-    if (ae_code) {
-        printf("the code of the autoencoder: mean");
-        double low = INFINITY, high = 0, far = 0;
-        for (size_t j = 0; j < d; j++) {
-            struct mean m = {0};
-            for (size_t r = 0; r < tests; r++)
-                add(&m, (double)ae_code[r * d + j]);
-            double mean = mean_of(&m),
-                   spread = sqrt(fmax(0, m.squares / (double)tests - mean * mean));
-            printf("%s %.1f +- %.1f", j ? "," : "", mean, spread);
-            low = fmin(low, spread);
-            high = fmax(high, spread);
+        if (ae_code) {
+            moments(&mean, &variance, ae_code, tests, j, d);
+            printf(" %19.2f %10.2f", mean, variance);
+            low = fmin(low, sqrt(variance));
+            high = fmax(high, sqrt(variance));
             far = fmax(far, fabs(mean));
         }
-        printf("\n");
+        printf("%s\n", is ? "" : "   not active");
+    }
+    close_output(&o);
+    printf("  %zu of %zu are active: the variance of their mu is above 0.01\n", active, d);
+    result(results, (double)active, "units", "active_units");
+    if (ae_code) {
         result(results, low, "", "ae_spread_least");
         result(results, high, "", "ae_spread_most");
         result(results, far, "", "ae_mean_farthest");
     }
+    free(activity);
+    free(kl);
+}
+
+/* For the scatter plots: of the VAE the two numbers with the largest KL, of the autoencoder the two
+   axes along which its codes spread most. Both are seen from 0, the middle of p(z). */
+void scatter_codes(const struct settings *s, size_t d, const real *code, const real *ae_code,
+                   const struct cloud *ae_cloud, const struct images *test_set, size_t tests) {
+    double *activity = allocate(d, sizeof *activity), *kl = allocate(d, sizeof *kl);
+    size_t most[2] = {0, 1};
+    active_units(activity, kl, code, tests, d);
+    for (int which = 0; which < 2; which++)
+        for (size_t j = 0; j < d; j++)
+            if (kl[j] > kl[most[which]] && (which == 0 || j != most[0]))
+                most[which] = j;
+            else if (which == 1 && most[1] == most[0])
+                most[1] = j;
+    struct output o = open_output(s->out, "codes.tsv");
+    fprintf(o.file, "label\tμ%zu\tμ%zu", most[0] + 1, most[1] + 1);
+    fprintf(o.file, ae_code ? "\tae_first\tae_second\n" : "\n");
+    for (size_t r = 0; r < least(tests, 2000); r++) {
+        fprintf(o.file, "%d\t%g\t%g", test_set->label ? test_set->label[r] : -1,
+                (double)code[2 * r * d + most[0]], (double)code[2 * r * d + most[1]]);
+        for (size_t k = 0; ae_code && k < 2; k++) {
+            double along = 0;
+            for (size_t j = 0; j < d; j++)
+                along += ae_cloud->axis[k * d + j] * (double)ae_code[r * d + j];
+            fprintf(o.file, "\t%g", along);
+        }
+        fputc('\n', o.file);
+    }
+    close_output(&o);
     free(activity);
     free(kl);
 }
@@ -2549,10 +2603,12 @@ int main(int argc, char **argv) {
             result(&results, test.squared, "", "ae_sq");
             real *all = numbers(count * d);
             evaluate(t, &train_set, count, all, NULL);
-            ae_cloud = cloud_of(all, count, d, d);
+            ae_cloud = cloud_of(all, count, d);
             free(all);
         }
-        look_at_codes(&s, d, code, ae_code, &ae_cloud, &test_set, tests, &results);
+        describe_units(&s, d, code, ae_code, tests, &results);
+        if (d > 1)
+            scatter_codes(&s, d, code, ae_code, &ae_cloud, &test_set, tests);
         generate(&s, &v, t, code, ae_code, &ae_cloud, &train_set, count, &test_set, tests,
                  &results);
         if (d == 2)
