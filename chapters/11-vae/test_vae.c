@@ -1142,6 +1142,199 @@ void weights_in_a_file(void **state) {
         network_free(&net[k]);
 }
 
+#ifdef EXERCISE
+#include EXERCISE
+
+/* --- the judge of the exercise ------------------------------------------------------ */
+enum { DRAWN = 4, CODE = 3, SEEN = 7 };
+
+/* A batch of codes, the draws from each, and a small decoder: SEEN pixels, logits A z. `more` is
+   added to bce twice: to that of each draw, where the check nudges it, and to all, where it makes
+   the weights as small as those of an image. */
+struct bound {
+    real code[B * 2 * CODE], dcode[B * 2 * CODE], noise[B * DRAWN * CODE], z[B * DRAWN * CODE];
+    real A[CODE * SEEN], dA[CODE * SEEN], x[B * SEEN];
+    double more[B * DRAWN], share[B * DRAWN], logw[B * DRAWN], all;
+};
+
+double bound_loss(void *context, double *example) {
+    struct bound *t = context;
+    double loss = 0;
+    for (size_t r = 0; r < B; r++) {
+        double bce[DRAWN];
+        const real *code = t->code + 2 * r * CODE;
+        for (size_t k = 0; k < DRAWN; k++) {
+            size_t draw = r * DRAWN + k;
+            real *z = t->z + draw * CODE;
+            reparameterize(z, code, t->noise + draw * CODE, 1, CODE);
+            bce[k] = t->more[draw] + t->all;
+            for (size_t p = 0; p < SEEN; p++) {
+                double s = 0;
+                for (size_t j = 0; j < CODE; j++)
+                    s += t->A[j * SEEN + p] * z[j];
+                bce[k] += log(1 + exp(s)) - s * t->x[r * SEEN + p];
+            }
+        }
+        size_t at = r * DRAWN;
+        loss += example[r] = bound_forward(t->logw + at, bce, t->z + at * CODE, code,
+                                           t->noise + at * CODE, DRAWN, CODE);
+    }
+    return loss;
+}
+
+/* What comes back from the decoder, where share says how much each draw's bce counts. dz (rows of
+   all draws) and dA. */
+void bound_decoder(real *dz, struct bound *t, const double *share) {
+    memset(t->dA, 0, sizeof t->dA);
+    memset(dz, 0, B * DRAWN * CODE * sizeof *dz);
+    for (size_t draw = 0; draw < B * DRAWN; draw++)
+        for (size_t p = 0; p < SEEN; p++) {
+            double s = 0;
+            for (size_t j = 0; j < CODE; j++)
+                s += t->A[j * SEEN + p] * t->z[draw * CODE + j];
+            double ds = share[draw] * (1 / (1 + exp(-s)) - t->x[draw / DRAWN * SEEN + p]);
+            for (size_t j = 0; j < CODE; j++) {
+                dz[draw * CODE + j] += ds * t->A[j * SEEN + p];
+                t->dA[j * SEEN + p] += ds * t->z[draw * CODE + j];
+            }
+        }
+}
+
+void bound_gradient(void *context) {
+    struct bound *t = context;
+    double example[B];
+    real dz[B * DRAWN * CODE];
+    bound_loss(t, example);
+    memset(t->share, 0, sizeof t->share);
+    memset(t->dcode, 0, sizeof t->dcode);
+    for (size_t r = 0; r < B; r++)
+        bound_shares(t->share + r * DRAWN, t->logw + r * DRAWN, DRAWN);
+    bound_decoder(dz, t, t->share);
+    for (size_t r = 0; r < B; r++) {
+        size_t at = r * DRAWN;
+        bound_backward(t->dcode + 2 * r * CODE, dz + at * CODE, t->share + at, t->z + at * CODE,
+                       t->code + 2 * r * CODE, t->noise + at * CODE, DRAWN, CODE);
+    }
+}
+
+/* --- end of the judge of the exercise ------------------------------------------------ */
+
+/* What the usual mistakes would give, from the shares as they should be. */
+void foresee_bound(struct whole *w, struct gc_tensor *bce, struct gc_tensor *code,
+                   struct bound *t) {
+    static const char *const of_bce[] = {
+        "Each draw counts the same, 1/K: that is the gradient of a mean of logs, the ELBO. In the "
+        "log of a mean a draw counts by its weight, w_k over the sum of all.",
+        "These are the weights themselves: they must be divided by their sum.",
+        "Only the best draw counts: that is the gradient of the largest, not of the mean."};
+    static const char *const of_code[] = {
+        "What comes through the decoder is there, the rest of log w is missing: log p(z) depends "
+        "on z, log q(z) on logvar.",
+        "log p(z) is forgotten: z_k stands in log w_k, too, and adds its share of z_k to dz_k.",
+        "In log w_k stands logvar itself: its -1/2, of each share, is missing.",
+        "The -1/2 of logvar is there once for each draw: it must be multiplied by the share.",
+        "The sign of logvar's own half is flipped: log w_k contains plus logvar / 2, the loss is "
+        "minus its log.",
+        "z_k from log p(z) is added whole: it must be multiplied by the share of the draw.",
+        "The sign of what log p(z) adds is flipped: the loss is minus a log, so z pulls with plus.",
+        "dz is multiplied by the share once more: it came with it.",
+        "This adds the KL in closed form. It is a mean over all z; here the draws at hand are "
+        "weighted, with z_k and noise_k of their own.",
+        "What logvar collects from z lacks the noise.",
+        "What logvar collects from z lacks sigma.",
+        "What logvar collects from z lacks the half: sigma is e^(logvar/2).",
+        "Only what log p(z) adds to dz reaches mu, what comes through the decoder is missing.",
+        "This is what the last draw gives: an = stands where += is meant."};
+    enum { BCES = sizeof of_bce / sizeof *of_bce, CODES = sizeof of_code / sizeof *of_code };
+    double *g[BCES], *h[CODES], share[B * DRAWN];
+    real dz[B * DRAWN * CODE];
+    for (size_t n = 0; n < BCES; n++)
+        g[n] = foresee(w, bce, of_bce[n]);
+    for (size_t n = 0; n < CODES; n++)
+        h[n] = foresee(w, code, of_code[n]);
+    for (size_t draw = 0; draw < B * DRAWN; draw++) {
+        const double *logw = t->logw + draw / DRAWN * DRAWN;
+        double sum = 0, most = -INFINITY;
+        for (size_t k = 0; k < DRAWN; k++) {
+            sum += exp(logw[k]);
+            most = fmax(most, logw[k]);
+        }
+        share[draw] = exp(t->logw[draw]) / sum;
+        g[0][draw] = 1.0 / DRAWN;
+        g[1][draw] = exp(t->logw[draw]);
+        g[2][draw] = t->logw[draw] == most;
+    }
+    bound_decoder(dz, t, share);
+    for (size_t i = 0; i < B * DRAWN * CODE; i++) {
+        size_t draw = i / CODE, to = draw / DRAWN * 2 * CODE + i % CODE;
+        double q = share[draw], z = t->z[i], e = t->noise[i], logvar = t->code[to + CODE];
+        double slope = e * exp(logvar / 2) / 2, own = -q / 2, a = dz[i] + q * z;
+        double kl = draw % DRAWN == 0; /* once for each code */
+        const double wrong[CODES][2] = {
+            {dz[i], dz[i] * slope},
+            {dz[i], dz[i] * slope + own},
+            {a, a * slope},
+            {a, a * slope - 0.5},
+            {a, a * slope - own},
+            {dz[i] + z, (dz[i] + z) * slope + own},
+            {dz[i] - q * z, (dz[i] - q * z) * slope + own},
+            {q * dz[i] + q * z, (q * dz[i] + q * z) * slope + own},
+            {dz[i] + kl * t->code[to], dz[i] * slope + kl * (exp(logvar) - 1) / 2},
+            {a, a * slope / e + own},
+            {a, a * e / 2 + own},
+            {a, a * slope * 2 + own},
+            {q * z, q * z * slope + own},
+            {a, a * slope + own}};
+        for (size_t n = 0; n < CODES; n++) {
+            int alone = n + 1 == CODES; /* the last draw's takes the place of those before */
+            h[n][to] = (alone ? 0 : h[n][to]) + wrong[n][0];
+            h[n][to + CODE] = (alone ? 0 : h[n][to + CODE]) + wrong[n][1];
+        }
+    }
+}
+
+void exercise(void **state) {
+    (void)state;
+    static struct bound t;
+    struct whole w = {.guesses = 0};
+    struct random r;
+    double example[B];
+    random_seed(&r, 15);
+    fill(t.code, B * 2 * CODE, -1, 1, &r);
+    fill(t.A, CODE * SEEN, -1, 1, &r);
+    fill(t.x, B * SEEN, 0, 1, &r);
+    random_normal(t.noise, B * DRAWN * CODE, &r);
+    bound_loss(&t, example);
+    struct gradcheck check = {.title = "exercise 11, the tighter bound as a loss",
+                              .loss = bound_loss,
+                              .backward = bound_gradient,
+                              .net = &t,
+                              .batch = B};
+    gc_size(&check, "the number of draws", DRAWN);
+    struct gc_tensor *code = gc_add(&check, "code", t.code, t.dcode, B, 2 * CODE);
+    gc_add(&check, "decoder", t.A, t.dA, CODE, SEEN);
+    struct gc_tensor *bce = gc_add(&check, "cross-entropies", t.more, t.share, B, DRAWN);
+    foresee_bound(&w, bce, code, &t);
+    int failed = gc_run(&check);
+    double usual[B * DRAWN];
+    memcpy(usual, t.share, sizeof usual);
+    for (int sign = 1; sign >= -1; sign -= 2) {
+        t.all = sign * 1000; /* no share changes when every bce grows */
+        bound_gradient(&t);
+        for (size_t k = 0; !failed && k < B * DRAWN; k++)
+            if (!(fabs(t.share[k] - usual[k]) < 1e-9)) {
+                printf("With weights of e^%d the share of draw %zu is %g, not %g: take the largest "
+                       "out of the powers first, as log_mean_exp does.\n",
+                       -sign * 1000, k, t.share[k], usual[k]);
+                failed = 1;
+            }
+    }
+    for (size_t k = 0; k < w.guesses; k++)
+        free(w.guess[k]);
+    assert_int_equal(failed, 0);
+}
+#endif
+
 int main(int argc, char **argv) {
 #ifdef EXERCISE
     const struct CMUnitTest tests[] = {cmocka_unit_test(exercise)};
