@@ -307,7 +307,10 @@ void add_tensors(struct gradcheck *check, struct whole *w) {
         }
         if (y->f != IDENTITY)
             gc_add(check, sums[l], y->s, y->ds, B, y->out)->loss = loss_from_sums[l];
-        gc_add(check, l + 1 == net->depth ? "logits" : outputs[l], y->h, y->dh, B, y->out)->loss =
+        int logits = l + 1 == net->depth;
+        if (logits && gc_quick())
+            break;
+        gc_add(check, logits ? "logits" : outputs[l], y->h, y->dh, B, y->out)->loss =
             loss_from[l + 1];
     }
     foresee_decoder(w, W, z);
@@ -351,7 +354,7 @@ int check_whole(const size_t *size, size_t count, enum activation f, double beta
 
 void silu_and_beta_4(void **state) {
     (void)state;
-    int failed = gc_quick() ? check_whole((size_t[]){PIXELS, 6, 5}, 3, SILU, 4, 1)
+    int failed = gc_quick() ? check_whole((size_t[]){PIXELS, 3, 5}, 3, SILU, 4, 1)
                             : check_whole((size_t[]){PIXELS, 7, 6, 5}, 4, SILU, 4, 1);
     assert_int_equal(failed, 0);
 }
