@@ -14,21 +14,42 @@ if (has('losses.tsv')) {
     set xlabel "epoch"
     set xrange [0:epochs + 0.5]
     set offsets 0, 0, graph 0.04, graph 0.04
-    set title "cross-entropy"
-    set ylabel "nats an image"
+    set key samplen 2
+    set title "cross-entropy, nats an image"
     set key top right
-    plot out.'/losses.tsv' using 1:2 with linespoints linetype 1 pointsize 0.5 title "VAE, training images", \
-         '' using 1:4 with linespoints linetype 2 pointsize 0.5 title "VAE, test images", \
-         '' using 1:10 with linespoints linetype 3 pointsize 0.5 title "autoencoder, test images"
-    set title "KL"
-    unset ylabel
+    plot out.'/losses.tsv' using 1:2 with linespoints linetype 1 pointsize 0.5 title "VAE, training", \
+         '' using 1:4 with linespoints linetype 2 pointsize 0.5 title "VAE, test", \
+         '' using 1:10 with linespoints linetype 3 pointsize 0.5 title "autoencoder, test"
+    set title "KL, nats an image"
     set key bottom right
-    plot out.'/losses.tsv' using 1:3 with linespoints linetype 1 pointsize 0.5 title "VAE, training images", \
-         '' using 1:5 with linespoints linetype 2 pointsize 0.5 title "VAE, test images"
-    set title "their sum, −ELBO"
+    plot out.'/losses.tsv' using 1:3 with linespoints linetype 1 pointsize 0.5 title "VAE, training", \
+         '' using 1:5 with linespoints linetype 2 pointsize 0.5 title "VAE, test"
+    set title "their sum, −ELBO, nats an image"
     set key top right
-    plot out.'/losses.tsv' using 1:($2 + $3) with linespoints linetype 1 pointsize 0.5 title "VAE, training images", \
-         '' using 1:($4 + $5) with linespoints linetype 2 pointsize 0.5 title "VAE, test images"
+    plot out.'/losses.tsv' using 1:($2 + $3) with linespoints linetype 1 pointsize 0.5 title "VAE, training", \
+         '' using 1:($4 + $5) with linespoints linetype 2 pointsize 0.5 title "VAE, test"
+    unset multiplot
+    reset
+    load 'src/figure.gp'
+}
+
+# The first epoch, step by step: what the KL does before the decoder can read the code.
+if (has('start.tsv')) {
+    set output out.'/start.png'
+    set multiplot layout 2,1
+    set xlabel "step of the first epoch"
+    set logscale x
+    steps = int(system("awk 'END { print NR - 1 }' '".out."/start.tsv'"))
+    set xrange [0.9:steps * 1.1]
+    set lmargin 9
+    unset key
+    set ylabel "cross-entropy, nats"
+    plot out.'/start.tsv' using 1:2 with lines linetype 1
+    set ylabel "KL, nats"
+    set key top right
+    set yrange [0:20]
+    plot out.'/start.tsv' using 1:3 with lines linetype 1 title "KL", \
+         '' using 1:4 with lines linetype 2 title "½ |mean of μ over the batch|², common to all images"
     unset multiplot
     reset
     load 'src/figure.gp'
@@ -50,7 +71,8 @@ if (has('weights.tsv')) {
          '' using 1:2 with lines linetype 1 linewidth 1 notitle, \
          found("iw_1") with lines linetype 5 title "−ELBO"
     set ylabel "below −ELBO, nats (paired, image by image)"
-    set key bottom right
+    unset key
+    set label "−ELBO" at 1000,0.1
     set yrange [-0.1:*]
     plot out.'/weights.tsv' using 1:4:5 with yerrorbars linetype 1 linewidth 1.5 pointsize 1 title "draws from q(z|x), weighted", \
          '' using 1:4 with lines linetype 1 linewidth 1 notitle, \
@@ -60,36 +82,69 @@ if (has('weights.tsv')) {
     load 'src/figure.gp'
 }
 
-# What each number of the code tells.
-if (has('active.tsv')) {
-    units = int(system("awk 'END { print NR - 1 }' '".out."/active.tsv'"))
-    set output out.'/active.png'
-    set multiplot layout 1,2
-    set boxwidth 0.7
-    set style fill solid 0.85 noborder
-    set xlabel "number of the code"
-    set xrange [0.4:units + 0.6]
-    set xtics (units > 12 ? 5 : 1)
+# What each number of the code tells: that of this run, and of the recorded run with a code that is too wide.
+units_of(file) = "< awk -F '\t' '/^kl_[0-9]+\t/ { kl[++n] = $2 } /^activity_[0-9]+\t/ { a[++m] = $2 } END { for (j = 1; j <= n; j++) print j \"\t\" kl[j] \"\t\" a[j] }' '".file."'"
+do for [name in "active active40"] {
+    file = name eq "active" ? out.'/results.tsv' : 'chapters/11-vae/recorded/code40.tsv'
+    units = int(system("awk '/^kl_[0-9]+\t/' '".file."' 2>/dev/null | wc -l"))
+    if (units > 0) {
+        set output out.'/'.name.'.png'
+        set multiplot layout 1,2
+        set boxwidth 0.7
+        set style fill solid 0.85 noborder
+        set xlabel "number of the code"
+        set xrange [0.4:units + 0.6]
+        set xtics 1, (units > 12 ? 5 : 1)
+        unset key
+        set ylabel "KL, nats, mean over the test images"
+        set yrange [0:*]
+        plot units_of(file) using 1:2 with boxes linetype 1
+        set ylabel "variance of μ over the test images"
+        set label "active above this line" at graph 0.98,first 2 right front
+        set logscale y
+        set yrange [1e-5:3]
+        set format y "10^{%L}"
+        plot units_of(file) using 1:($3 > 1e-5 ? $3 : 1e-5) with boxes linetype 1 notitle, \
+             0.01 with lines linetype 2 notitle
+        unset multiplot
+        unset label
+        reset
+        load 'src/figure.gp'
+    }
+}
+
+# Where the digits lie: the VAE's two most used numbers, and the autoencoder's two widest axes. The circle
+# holds 86 of a hundred standard normal pairs.
+if (has('codes.tsv')) {
+    both = title_of('codes.tsv', 4) ne ""
+    set terminal pngcairo size (both ? 1200 : 640),640 font "DejaVu Sans,12" background "white"
+    set output out.'/scatter.png'
+    set multiplot layout 1,(both ? 2 : 1)
+    set size ratio -1
     unset key
-    set ylabel "KL, nats (mean over test images)"
-    set yrange [0:*]
-    plot out.'/active.tsv' using 1:3 with boxes linetype 1
-    set ylabel "variance of μ over the test images"
-    set key top right
-    set logscale y
-    set yrange [1e-4:3]
-    set format y "10^{%L}"
-    plot out.'/active.tsv' using 1:($2 > 1e-4 ? $2 : 1e-4) with boxes linetype 1 notitle, \
-         0.01 with lines linetype 2 title "above: active"
+    set style textbox opaque fillcolor "white" border linecolor "#888888" margins 0.8,0.6
+    set object 1 circle at 0,0 size 2 front fillstyle empty border linecolor "#444444" linewidth 2
+    do for [panel = 0:both] {
+        across = 2 + 2 * panel # its column; the next goes up
+        if (panel == 0) {
+            set title "VAE: the two numbers with the largest KL"
+            set xlabel title_of('codes.tsv', 2)
+            set ylabel title_of('codes.tsv', 3)
+        } else {
+            set title "autoencoder: the two widest axes of its codes"
+            set xlabel "first axis"
+            set ylabel "second axis"
+        }
+        do for [d=0:9] {
+            stats out.'/codes.tsv' using across:($1 == d ? column(across+1) : NaN) name "D" nooutput
+            if (D_records > 0) { set label d+1 sprintf("%d", d) at D_mean_x, D_mean_y center front boxed font ",16" }
+        }
+        plot out.'/codes.tsv' skip 1 using across:(column(across+1)):(digit($1)) with points pointtype 7 pointsize 0.4 linecolor rgb variable
+        unset label
+    }
     unset multiplot
     reset
     load 'src/figure.gp'
-}
-
-# Where the digits lie: the VAE's two most used numbers, and the autoencoder's two widest axes.
-if (has('codes.tsv')) {
-    set output out.'/scatter.png'
-    call 'src/scatter.gp' out.'/codes.tsv' title_of('codes.tsv', 2) title_of('codes.tsv', 3)
 }
 
 # The sum once more, in the terminal.

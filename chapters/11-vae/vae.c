@@ -1783,6 +1783,15 @@ struct settings {
     struct sizes layers;
 };
 
+/* Streams of random numbers, beside that of the start and the order of the images: what is added to
+   the seed. With a stream for each purpose, to ask for more of one thing changes no other. */
+enum {
+    NOISE_OF_TRAINING = 1000000,
+    NOISE_OF_EPOCHS = 2000000,
+    CODES_AT_RANDOM = 3000000,
+    NOISE_OF_TESTS = 4000000
+};
+
 /* Where `name` stands in a list of names. */
 int choose(const char *option, const char *name, const char *const *list, int n) {
     char wanted[128] = "wants one of";
@@ -1871,99 +1880,139 @@ void toy(struct results *results) {
     result(results, years * 365.25 * 86400, "seconds", "toy_seconds_%d", BEYOND);
 }
 
-/* Trains both networks, an epoch of one and an epoch of the other, on the same batches, so that
-   their times can be compared. Prints a line an epoch and writes losses.tsv. */
+/* Of the KL of the batch, the part that tells no image from another: half the squared length of the
+   mean of all mu. */
+double common_part(const struct vae *v, size_t B) {
+    size_t d = v->net.code;
+    const real *code = v->net.layer[v->net.half - 1].h;
+    double sum = 0;
+    for (size_t j = 0; j < d; j++) {
+        double mean = 0;
+        for (size_t r = 0; r < B; r++)
+            mean += (double)code[2 * r * d + j] / (double)B;
+        sum += mean * mean / 2;
+    }
+    return sum;
+}
+
+/* What an epoch was like: means over the images that were seen, and the seconds it took. */
+struct epoch {
+    struct parts vae;
+    double ae_bce, took[2];
+    size_t seen;
+};
+
+/* An epoch of the VAE, then one of the autoencoder, on the same batches, so that their times can be
+   compared. Where first_steps (steps,3) is not NULL, it gets bce, kl and its common part of each
+   step of the VAE. */
+struct epoch train_epoch(struct vae *v, struct trainer *t, const struct settings *s,
+                         const struct images *train_set, size_t count, const size_t *order,
+                         size_t number, struct random *noise, double *first_steps,
+                         struct progress *bar) {
+    struct epoch e = {{0, 0, 0}, 0, {0, 0}, 0};
+    size_t steps = (count + s->batch - 1) / s->batch, ae_seen = 0;
+    for (int which = 0; which < 2; which++) {
+        double start = seconds();
+        for (size_t k = 0; k < steps && !interrupted; k++) {
+            double done = (double)(number * steps + k) / (double)(s->epochs * steps);
+            double rate = strcmp(s->schedule, "cosine") == 0 ? cosine_rate(s->rate, done) : s->rate;
+            size_t B = least(s->batch, count - k * s->batch);
+            const size_t *batch = order + k * s->batch;
+            if (which == 0) {
+                random_normal(v->noise, B * v->net.code, noise);
+                struct parts p = vae_step(v, train_set, batch, B, rate);
+                e.vae.bce += p.bce;
+                e.vae.kl += p.kl;
+                e.seen += B;
+                if (first_steps) {
+                    first_steps[3 * k] = p.bce / (double)B;
+                    first_steps[3 * k + 1] = p.kl / (double)B;
+                    first_steps[3 * k + 2] = common_part(v, B);
+                }
+            } else {
+                e.ae_bce += train_step(t, train_set, batch, B, rate).bce;
+                ae_seen += B;
+            }
+            if (k % 8 == 0)
+                show_progress(bar, done, which ? "the autoencoder" : "the VAE");
+        }
+        e.took[which] = seconds() - start;
+    }
+    e.vae.bce /= (double)(e.seen ? e.seen : 1); /* none are seen after a Ctrl-C */
+    e.vae.kl /= (double)(e.seen ? e.seen : 1);
+    e.ae_bce /= (double)(ae_seen ? ae_seen : 1);
+    return e;
+}
+
+/* start.tsv: the first epoch step by step. */
+void write_start(const struct settings *s, const double *first_steps, size_t steps,
+                 struct results *results) {
+    size_t top = 0;
+    struct output o = open_output(s->out, "start.tsv");
+    fprintf(o.file, "step\tbce\tkl\tcommon\n");
+    for (size_t k = 0; k < steps && first_steps[3 * k] > 0; k++) {
+        fprintf(o.file, "%zu\t%g\t%g\t%g\n", k + 1, first_steps[3 * k], first_steps[3 * k + 1],
+                first_steps[3 * k + 2]);
+        top = first_steps[3 * k + 1] > first_steps[3 * top + 1] ? k : top;
+    }
+    close_output(&o);
+    result(results, (double)(top + 1), "", "start_step_most");
+    result(results, first_steps[3 * top + 1], "nats", "start_kl_most");
+    result(results, first_steps[3 * top + 2], "nats", "start_common_most");
+}
+
+/* Trains both networks, prints a line an epoch and writes losses.tsv. */
 void train(struct vae *v, struct trainer *t, const struct settings *s,
            const struct images *train_set, size_t count, const struct images *test_set,
            size_t tests, struct random *r, struct results *results) {
     size_t *order = allocate(count, sizeof *order), steps = (count + s->batch - 1) / s->batch;
+    size_t done = 0, whole = 0;
     double *took[2] = {allocate(s->epochs, sizeof **took), allocate(s->epochs, sizeof **took)};
-    struct random noise; /* a stream of its own: the batches stay those of the autoencoder */
-    random_seed(&noise, s->seed + 1000000);
+    double *first_steps = allocate(3 * steps, sizeof *first_steps);
+    struct random noise; /* a stream of its own: the order of the images needs none of it */
+    random_seed(&noise, s->seed + NOISE_OF_TRAINING);
     struct progress bar = {0};
     struct output o = open_output(s->out, "losses.tsv");
-    fprintf(o.file,
-            "epoch\ttrain_bce\ttrain_kl\ttest_bce\ttest_kl\ttest_bce_mu\ttest_sq_mu\tseconds"
-            "\tae_train_bce\tae_test_bce\tae_test_sq\tae_seconds\n");
-    printf("         VAE, training images      VAE, test images        at mu          autoencoder"
-           "\n  epoch   bce +    kl = -ELBO    bce +    kl = -ELBO  sq. err.    s  "
-           "test bce sq. err.    s\n");
-    char *start_text; /* start.tsv: the first epoch, step by step */
-    size_t start_size, epoch = 0;
-    FILE *first_steps = open_memstream(&start_text, &start_size);
-    if (!first_steps)
-        die("not enough memory for the first steps");
-    fprintf(first_steps, "step\tbce\tkl\n");
-    while (epoch < s->epochs && !interrupted) {
-        struct parts sum = {0, 0, 0};
-        struct losses ae_sum = {0, 0};
-        size_t seen = 0, ae_seen = 0;
+    fprintf(o.file, "epoch\ttrain_bce\ttrain_kl\ttest_bce\ttest_kl\ttest_bce_mu\ttest_sq_mu\t"
+                    "seconds\tae_train_bce\tae_test_bce\tae_test_sq\tae_seconds\n");
+    printf("         VAE, training images      VAE, test images        at mu          autoencoder\n"
+           "  epoch   bce +    kl = -ELBO    bce +    kl = -ELBO  sq. err.    s  test bce sq. err."
+           "    s\n");
+    while (done < s->epochs && !interrupted) {
         shuffle(order, count, r);
-        for (int which = 0; which < 2; which++) { /* first the VAE, then the autoencoder */
-            double start = seconds();
-            for (size_t k = 0; k < steps && !interrupted; k++) {
-                double done = (double)(epoch * steps + k) / (double)(s->epochs * steps);
-                size_t B = least(s->batch, count - k * s->batch), *batch = order + k * s->batch;
-                double rate =
-                    strcmp(s->schedule, "cosine") == 0 ? cosine_rate(s->rate, done) : s->rate;
-                if (which == 0) {
-                    random_normal(v->noise, B * v->net.code, &noise);
-                    struct parts p = vae_step(v, train_set, batch, B, rate);
-                    sum.bce += p.bce;
-                    sum.kl += p.kl;
-                    seen += B;
-                    if (epoch == 0)
-                        fprintf(first_steps, "%zu\t%g\t%g\n", k + 1, p.bce / (double)B,
-                                p.kl / (double)B);
-                } else {
-                    struct losses l = train_step(t, train_set, batch, B, rate);
-                    ae_sum.bce += l.bce;
-                    ae_seen += B;
-                }
-                if (k % 8 == 0)
-                    show_progress(&bar,
-                                  ((double)epoch + (which + (double)k / (double)steps) / 2) /
-                                      (double)s->epochs,
-                                  "training");
-            }
-            took[which][epoch] = seconds() - start;
-        }
+        struct epoch e = train_epoch(v, t, s, train_set, count, order, done, &noise,
+                                     done == 0 ? first_steps : NULL, &bar);
         hide_progress(&bar);
-        if (seen == 0) /* Ctrl-C between two epochs */
+        if (e.seen == 0) /* Ctrl-C between two epochs */
             break;
-        epoch++;
+        took[0][done] = e.took[0];
+        took[1][done++] = e.took[1];
+        whole += !interrupted;
         struct random fixed; /* the same noise after each epoch */
-        random_seed(&fixed, s->seed + 2000000);
+        random_seed(&fixed, s->seed + NOISE_OF_EPOCHS);
         struct parts test = vae_evaluate(v, test_set, tests, &fixed, NULL, NULL);
         struct parts at_mu = vae_evaluate(v, test_set, tests, NULL, NULL, NULL);
         struct losses ae_test = evaluate(t, test_set, tests, NULL, NULL);
-        double bce = sum.bce / (double)seen, kl = sum.kl / (double)seen,
-               ae_bce = ae_sum.bce / (double)(ae_seen ? ae_seen : 1);
         /* A network that knows nothing guesses gray, log 2 a pixel. Ten times that is no learning.
            The comparison is false for a NaN. */
-        double hopeless = 10 * PIXELS * log(2.0);
-        if (!(bce + kl < hopeless && test.bce + test.kl < hopeless && ae_bce < hopeless &&
+        double hopeless = 10 * PIXELS * log(2.0), sum = e.vae.bce + e.vae.kl;
+        if (!(sum < hopeless && test.bce + test.kl < hopeless && e.ae_bce < hopeless &&
               ae_test.bce < hopeless))
             die("the loss has grown beyond all bounds in epoch %zu: the steps are too large; try a "
                 "smaller --rate than %g",
-                epoch, s->rate);
-        printf(
-            "  %5zu %6.2f + %5.2f = %6.2f %6.2f + %5.2f = %6.2f %9.2f %5.2f %8.2f %8.2f %5.2f%s\n",
-            epoch, bce, kl, bce + kl, test.bce, test.kl, test.bce + test.kl, at_mu.squared,
-            took[0][epoch - 1], ae_test.bce, ae_test.squared, took[1][epoch - 1],
-            interrupted ? "  (stopped)" : "");
-        fprintf(o.file, "%zu\t%g\t%g\t%g\t%g\t%g\t%g\t%g\t%g\t%g\t%g\t%g\n", epoch, bce, kl,
-                test.bce, test.kl, at_mu.bce, at_mu.squared, took[0][epoch - 1], ae_bce,
-                ae_test.bce, ae_test.squared, took[1][epoch - 1]);
+                done, s->rate);
+        printf("  %5zu %6.2f + %5.2f = %6.2f %6.2f + %5.2f = %6.2f", done, e.vae.bce, e.vae.kl, sum,
+               test.bce, test.kl, test.bce + test.kl);
+        printf(" %9.2f %5.2f %8.2f %8.2f %5.2f%s\n", at_mu.squared, e.took[0], ae_test.bce,
+               ae_test.squared, e.took[1], interrupted ? "  (stopped)" : "");
+        fprintf(o.file, "%zu\t%g\t%g\t%g\t%g\t%g\t%g\t%g\t%g\t%g\t%g\t%g\n", done, e.vae.bce,
+                e.vae.kl, test.bce, test.kl, at_mu.bce, at_mu.squared, e.took[0], e.ae_bce,
+                ae_test.bce, ae_test.squared, e.took[1]);
     }
     close_output(&o);
-    fclose(first_steps);
-    o = open_output(s->out, "start.tsv");
-    fwrite(start_text, 1, start_size, o.file);
-    close_output(&o);
-    free(start_text);
-    size_t whole = epoch - (interrupted && epoch); /* the last one may have been cut short */
-    if (whole) {
+    if (done)
+        write_start(s, first_steps, steps, results);
+    if (whole) { /* an epoch that was cut short tells nothing of time */
         double vae_took = median(took[0], whole), ae_took = median(took[1], whole);
         printf("an epoch takes the VAE %.2f s, the autoencoder %.2f s: %.3f times as long\n",
                vae_took, ae_took, vae_took / ae_took);
@@ -1972,6 +2021,7 @@ void train(struct vae *v, struct trainer *t, const struct settings *s,
         result(results, vae_took / ae_took, "", "epoch_ratio_seconds");
     }
     free(order);
+    free(first_steps);
     free(took[0]);
     free(took[1]);
 }
@@ -2004,7 +2054,7 @@ void write_square(const char *dir, const char *name, const real *picture, size_t
 /* N pictures that nobody has drawn: z from p(z), then the decoder. */
 void draw_samples(const struct settings *s, struct vae *v, size_t n) {
     struct random r;
-    random_seed(&r, s->seed + 3000000);
+    random_seed(&r, s->seed + CODES_AT_RANDOM);
     real *z = numbers(n * v->net.code), *xhat = numbers(n * PIXELS);
     random_normal(z, n * v->net.code, &r);
     decode(xhat, &v->net, z, n);
@@ -2195,7 +2245,7 @@ void generate(const struct settings *s, struct vae *v, struct trainer *t, const 
     pairs = find_pairs(pair, test_set, tests, MANY);
     real *x = numbers(MANY * PIXELS), *z = numbers(MANY * d);
     struct random r;
-    random_seed(&r, s->seed + 3000000);
+    random_seed(&r, s->seed + CODES_AT_RANDOM);
     printf(
         "\nbeside %6zu training images:                squared distance    10 nearest:    entropy\n"
         "                                                of the nearest     same digit       "
@@ -2288,8 +2338,8 @@ void describe_units(const struct settings *s, size_t d, const real *code, const 
                     size_t tests, struct results *results) {
     double *activity = allocate(d, sizeof *activity), *kl = allocate(d, sizeof *kl);
     active_units(activity, kl, code, tests, d);
-    size_t active = 0;
-    double mean, variance, low = INFINITY, high = 0, far = 0;
+    size_t active = 0, quiet = 0;
+    double quiet_kl = 0, mean, variance, low = INFINITY, high = 0, far = 0;
     struct output o = open_output(s->out, "active.tsv");
     fprintf(o.file, "unit\tactivity\tkl\n");
     printf(
@@ -2309,6 +2359,8 @@ void describe_units(const struct settings *s, size_t d, const real *code, const 
         result(results, activity[j], "", "activity_%zu", j + 1);
         result(results, activity[j] + noise, "", "variance_%zu", j + 1);
         active += (size_t)is;
+        quiet += kl[j] < 0.1;
+        quiet_kl += kl[j] < 0.1 ? kl[j] : 0;
         if (ae_code) {
             moments(&mean, &variance, ae_code, tests, j, d);
             printf(" %19.2f %10.2f", mean, variance);
@@ -2320,7 +2372,11 @@ void describe_units(const struct settings *s, size_t d, const real *code, const 
     }
     close_output(&o);
     printf("  %zu of %zu are active: the variance of their mu is above 0.01\n", active, d);
+    if (quiet)
+        printf("  %zu have a KL below 0.1 nats, %.3f nats all together\n", quiet, quiet_kl);
     result(results, (double)active, "units", "active_units");
+    result(results, (double)quiet, "units", "quiet_units");
+    result(results, quiet_kl, "nats", "quiet_kl");
     if (ae_code) {
         result(results, low, "", "ae_spread_least");
         result(results, high, "", "ae_spread_most");
@@ -2368,7 +2424,7 @@ void judge_test(const struct settings *s, struct vae *v, const struct images *te
                 size_t tests, struct results *results) {
     enum { DRAWS = 10 };
     struct random noise;
-    random_seed(&noise, s->seed + 4000000);
+    random_seed(&noise, s->seed + NOISE_OF_TESTS);
     double *loss = allocate(tests, sizeof *loss);
     struct mean images = {0}, draws = {0};
     double bce = 0, kl = 0;
