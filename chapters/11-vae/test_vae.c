@@ -921,7 +921,7 @@ void same_for_any_number_of_cores(void **state) {
     struct vae v[3];
     struct parts seen[3][4];
     double logw[3][DRAWS];
-    real *code[3], x[PIXELS];
+    real *code[3], *xhat[3], x[PIXELS];
     brightness(x, images.pixel, PIXELS);
     for (size_t n = 0; n < 3; n++) {
         random_seed(&r, 32);
@@ -929,24 +929,27 @@ void same_for_any_number_of_cores(void **state) {
         network_start(&v[n].net, &r);
         network_transpose(&v[n].net);
         code[n] = numbers(MANY * 2 * CODE);
+        xhat[n] = numbers(MANY * PIXELS);
         use_threads(n + 1);
         for (size_t step = 0; step < 3; step++) {
             random_normal(v[n].noise, MANY * CODE, &r);
             seen[n][step] = vae_step(&v[n], &images, order, step == 1 ? 43 : MANY, 0.01);
         }
-        seen[n][3] = vae_evaluate(&v[n], &images, 47, &r, code[n], NULL);
+        seen[n][3] = vae_evaluate(&v[n], &images, 47, &r, code[n], xhat[n]);
         importance_weights(logw[n], &v[n], x, code[n], DRAWS, 7);
         use_threads(usual);
     }
     for (size_t n = 1; n < 3; n++) {
         assert_memory_equal(v[0].net.value, v[n].net.value, v[0].net.parameters * sizeof(real));
         assert_memory_equal(code[0], code[n], MANY * 2 * CODE * sizeof(real));
+        assert_memory_equal(xhat[0], xhat[n], MANY * PIXELS * sizeof(real));
         assert_memory_equal(seen[0], seen[n], sizeof seen[0]);
         assert_memory_equal(logw[0], logw[n], sizeof logw[0]);
     }
     for (size_t n = 0; n < 3; n++) {
         vae_free(&v[n]);
         free(code[n]);
+        free(xhat[n]);
     }
     free_images(&images);
 }
@@ -1229,8 +1232,7 @@ void bound_gradient(void *context) {
 void foresee_bound(struct whole *w, struct gc_tensor *bce, struct gc_tensor *code,
                    struct bound *t) {
     static const char *const of_bce[] = {
-        "Each draw counts the same, 1/K: that is the gradient of a mean of logs, the ELBO. In the "
-        "log of a mean a draw counts by its weight, w_k over the sum of all.",
+        "Each draw counts 1/K, as in the ELBO, a mean of logs; here it is w_k over their sum.",
         "These are the weights themselves: they must be divided by their sum.",
         "Only the best draw counts: that is the gradient of the largest, not of the mean."};
     static const char *const of_code[] = {
