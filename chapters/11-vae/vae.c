@@ -2051,13 +2051,13 @@ void write_square(const char *dir, const char *name, const real *picture, size_t
     free(sheet);
 }
 
-/* N pictures that nobody has drawn: z from p(z), then the decoder. */
-void draw_samples(const struct settings *s, struct vae *v, size_t n) {
+/* n pictures that nobody has drawn: z from p(z), then the decoder. */
+void draw_samples(const struct settings *s, struct network *net, size_t n) {
     struct random r;
     random_seed(&r, s->seed + CODES_AT_RANDOM);
-    real *z = numbers(n * v->net.code), *xhat = numbers(n * PIXELS);
-    random_normal(z, n * v->net.code, &r);
-    decode(xhat, &v->net, z, n);
+    real *z = numbers(n * net->code), *xhat = numbers(n * PIXELS);
+    random_normal(z, n * net->code, &r);
+    decode(xhat, net, z, n);
     write_square(s->out, "samples.png", xhat, n);
     free(z);
     free(xhat);
@@ -2212,8 +2212,17 @@ void report(struct results *results, const char *what, const char *name, const r
     result(results, mean_of(&v.gray), "nats", "gray_%s", name);
 }
 
+/* A network and its codes of the test images. That of image r begins at code + r * stride: behind
+   each mu of the VAE stands a logvar, which is skipped. */
+struct encoded {
+    struct network *net;
+    const real *code;
+    size_t stride;
+};
+
 /* Pairs of neighbours among the test images whose labels differ; all, where there are no labels.
-   pair (2*most) gets their numbers. Returns how many pairs. */
+   pair (2*most) gets their numbers. Returns how many pairs: a rule, so that nobody can choose the
+   pretty ones. */
 size_t find_pairs(size_t *pair, const struct images *test_set, size_t tests, size_t most) {
     size_t n = 0;
     for (size_t r = 0; r + 1 < tests && n < most; r += 2)
@@ -2224,68 +2233,84 @@ size_t find_pairs(size_t *pair, const struct images *test_set, size_t tests, siz
     return n;
 }
 
-/* Nine pictures on the way from code a to code b. */
-void walk(real *xhat, struct network *net, const real *a, const real *b) {
-    enum { STEPS = 9 };
-    size_t d = net->code;
-    real *z = numbers(STEPS * d);
-    for (size_t k = 0; k < STEPS; k++)
-        for (size_t j = 0; j < d; j++)
-            z[k * d + j] = a[j] + (b[j] - a[j]) * (real)k / (STEPS - 1);
-    decode(xhat, net, z, STEPS);
+/* z (d) = the code that is the part t of the way from image a to image b */
+void between(real *z, const struct encoded *e, size_t a, size_t b, real t) {
+    for (size_t j = 0; j < e->net->code; j++) {
+        real from = e->code[a * e->stride + j], to = e->code[b * e->stride + j];
+        z[j] = from + (to - from) * t;
+    }
+}
+
+/* between.png: for the first pairs a row of the autoencoder, where there is one, above a row of the
+   VAE; at the ends the two images, between them nine steps from code to code. */
+void draw_between(const struct settings *s, const struct encoded *vae, const struct encoded *ae,
+                  const size_t *pair, size_t pairs, const struct images *test_set) {
+    enum { SHOWN = 4, STEPS = 9, ACROSS = STEPS + 2 };
+    const struct encoded *which[2] = {ae, vae};
+    real *sheet = numbers(2 * SHOWN * ACROSS * PIXELS), *row = sheet;
+    real *z = numbers(STEPS * vae->net->code);
+    for (size_t p = 0; p < least(pairs, SHOWN); p++)
+        for (int i = ae ? 0 : 1; i < 2; i++, row += ACROSS * PIXELS) {
+            size_t a = pair[2 * p], b = pair[2 * p + 1];
+            for (size_t k = 0; k < STEPS; k++)
+                between(z + k * vae->net->code, which[i], a, b, (real)k / (STEPS - 1));
+            brightness(row, test_set->pixel + a * PIXELS, PIXELS);
+            decode(row + PIXELS, which[i]->net, z, STEPS);
+            brightness(row + (ACROSS - 1) * PIXELS, test_set->pixel + b * PIXELS, PIXELS);
+        }
+    if (pairs)
+        write_sheet(s->out, "between.png", sheet, (size_t)(row - sheet) / (ACROSS * PIXELS), ACROSS,
+                    2);
+    free(sheet);
     free(z);
 }
 
-/* Between two digits and anywhere: both networks are asked to draw what no image is behind. */
-void generate(const struct settings *s, struct vae *v, struct trainer *t, const real *code,
-              const real *ae_code, const struct cloud *ae_cloud, const struct images *train_set,
-              size_t count, const struct images *test_set, size_t tests, struct results *results) {
-    enum { MANY = 1000, SHOWN = 4, ACROSS = 11 };
-    size_t d = v->net.code, n = least(MANY, tests), pairs, *pair = allocate(2 * MANY, sizeof *pair);
-    pairs = find_pairs(pair, test_set, tests, MANY);
+/* Pictures of codes that belong to no image, beside pictures of codes that do: how near are they to
+   digits? A row of the table for each kind. Without an autoencoder ae is NULL. */
+void generate(const struct settings *s, const struct encoded *vae, const struct encoded *ae,
+              const struct cloud *ae_cloud, const struct images *train_set, size_t count,
+              const struct images *test_set, size_t tests, struct results *results) {
+    enum { MANY = 1000, SHOWN = 100 };
+    size_t d = vae->net->code, n = least(MANY, tests), *pair = allocate(2 * MANY, sizeof *pair);
+    size_t pairs = find_pairs(pair, test_set, tests, MANY);
     real *x = numbers(MANY * PIXELS), *z = numbers(MANY * d);
     struct random r;
     random_seed(&r, s->seed + CODES_AT_RANDOM);
-    printf(
-        "\nbeside %6zu training images:                squared distance    10 nearest:    entropy\n"
-        "                                                of the nearest     same digit       "
-        "nats\n",
-        count);
+    printf("\nbeside %6zu training images:                squared distance    10 nearest:    "
+           "entropy\n%48sof the nearest     same digit       nats\n",
+           count, "");
     brightness(x, test_set->pixel, n * PIXELS);
     report(results, "test images", "test", x, n, train_set, count);
     for (size_t i = 0; i < n; i++)
-        memcpy(z + i * d, code + 2 * i * d, d * sizeof(real));
-    decode(x, &v->net, z, n);
+        between(z + i * d, vae, i, i, 0);
+    decode(x, vae->net, z, n);
     report(results, "VAE, reconstructions", "vae_reconstructions", x, n, train_set, count);
     random_normal(z, MANY * d, &r);
-    decode(x, &v->net, z, MANY);
-    write_square(s->out, "samples.png", x, 100);
+    decode(x, vae->net, z, MANY);
+    write_square(s->out, "samples.png", x, SHOWN);
     report(results, "VAE, codes drawn from p(z)", "vae_random", x, MANY, train_set, count);
     for (size_t p = 0; p < pairs; p++)
-        for (size_t j = 0; j < d; j++)
-            z[p * d + j] = (code[2 * pair[2 * p] * d + j] + code[2 * pair[2 * p + 1] * d + j]) / 2;
-    decode(x, &v->net, z, pairs);
+        between(z + p * d, vae, pair[2 * p], pair[2 * p + 1], (real)0.5);
+    decode(x, vae->net, z, pairs);
     report(results, "VAE, midpoints of two test codes", "vae_midpoints", x, pairs, train_set,
            count);
-    if (t) {
-        decode(x, t->net, ae_code, n);
+    if (ae) {
+        decode(x, ae->net, ae->code, n);
         report(results, "autoencoder, reconstructions", "ae_reconstructions", x, n, train_set,
                count);
         random_normal(z, MANY * d, &r);
-        decode(x, t->net, z, MANY);
-        write_square(s->out, "ae_normal.png", x, 100);
+        decode(x, ae->net, z, MANY);
+        write_square(s->out, "ae_normal.png", x, SHOWN);
         report(results, "autoencoder, standard normal codes", "ae_normal", x, MANY, train_set,
                count);
         draw_like(z, ae_cloud, MANY, d, &r);
-        decode(x, t->net, z, MANY);
-        write_square(s->out, "ae_fitted.png", x, 100);
+        decode(x, ae->net, z, MANY);
+        write_square(s->out, "ae_fitted.png", x, SHOWN);
         report(results, "autoencoder, codes like those of digits", "ae_fitted", x, MANY, train_set,
                count);
         for (size_t p = 0; p < pairs; p++)
-            for (size_t j = 0; j < d; j++)
-                z[p * d + j] =
-                    (ae_code[pair[2 * p] * d + j] + ae_code[pair[2 * p + 1] * d + j]) / 2;
-        decode(x, t->net, z, pairs);
+            between(z + p * d, ae, pair[2 * p], pair[2 * p + 1], (real)0.5);
+        decode(x, ae->net, z, pairs);
         report(results, "autoencoder, midpoints of two test codes", "ae_midpoints", x, pairs,
                train_set, count);
     }
@@ -2296,24 +2321,7 @@ void generate(const struct settings *s, struct vae *v, struct trainer *t, const 
                                 510;
     report(results, "the mean of two test images, pixel by pixel", "pixel_midpoints", x, pairs,
            train_set, count);
-
-    size_t shown = least(pairs, SHOWN), rows = 2;
-    real *sheet = numbers(rows * SHOWN * ACROSS * PIXELS);
-    for (size_t p = 0; p < shown; p++) {
-        size_t a = pair[2 * p], b = pair[2 * p + 1];
-        for (size_t which = 0; which < rows; which++) {
-            real *row = sheet + (2 * p + which) * ACROSS * PIXELS;
-            brightness(row, test_set->pixel + a * PIXELS, PIXELS);
-            brightness(row + (ACROSS - 1) * PIXELS, test_set->pixel + b * PIXELS, PIXELS);
-            if (which == 1)
-                walk(row + PIXELS, &v->net, code + 2 * a * d, code + 2 * b * d);
-            else if (t)
-                walk(row + PIXELS, t->net, ae_code + a * d, ae_code + b * d);
-        }
-    }
-    if (shown)
-        write_sheet(s->out, "between.png", sheet, rows * shown, ACROSS, 2);
-    free(sheet);
+    draw_between(s, vae, ae, pair, pairs, test_set);
     free(pair);
     free(x);
     free(z);
@@ -2527,17 +2535,52 @@ void estimate(const struct settings *s, struct vae *v, const real *code,
 
 /* A code of two numbers can be shown whole: a grid of 20 x 20 codes, each as probable as any
    other to be the nearest to a z from p(z). */
-void draw_manifold(const struct settings *s, struct vae *v) {
+void draw_manifold(const struct settings *s, struct network *net) {
     enum { ACROSS = 20 };
     real *z = numbers(2 * ACROSS * ACROSS), *x = numbers(ACROSS * ACROSS * PIXELS);
     for (size_t k = 0; k < ACROSS * ACROSS; k++) { /* z1 to the right, z2 upwards */
         z[2 * k] = (real)normal_quantile(((double)(k % ACROSS) + 0.5) / ACROSS);
         z[2 * k + 1] = (real)normal_quantile(1 - ((double)(k / ACROSS) + 0.5) / ACROSS);
     }
-    decode(x, &v->net, z, ACROSS * ACROSS);
+    decode(x, net, z, ACROSS * ACROSS);
     write_sheet(s->out, "manifold.png", x, ACROSS, ACROSS, 1);
     free(z);
     free(x);
+}
+
+/* All that is asked of the trained networks. Without an autoencoder t is NULL. */
+void examine(const struct settings *s, struct vae *v, struct trainer *t,
+             const struct images *train_set, size_t count, const struct images *test_set,
+             size_t tests, struct results *results) {
+    size_t d = v->net.code;
+    real *code = numbers(tests * 2 * d), *ae_code = t ? numbers(tests * d) : NULL;
+    struct cloud ae_cloud = {NULL, NULL, NULL};
+    judge_test(s, v, test_set, tests, results);
+    struct parts at_mu = vae_evaluate(v, test_set, tests, NULL, code, NULL);
+    printf("  the VAE at z = mu: bce %.2f, squared error %.2f\n", at_mu.bce, at_mu.squared);
+    result(results, at_mu.bce, "nats", "test_bce");
+    result(results, at_mu.squared, "", "test_sq");
+    if (t) {
+        struct losses test = evaluate(t, test_set, tests, ae_code, NULL);
+        printf("  the autoencoder:   bce %.2f, squared error %.2f\n", test.bce, test.squared);
+        result(results, test.bce, "nats", "ae_bce");
+        result(results, test.squared, "", "ae_sq");
+        real *all = numbers(count * d);
+        evaluate(t, train_set, count, all, NULL);
+        ae_cloud = cloud_of(all, count, d);
+        free(all);
+    }
+    describe_units(s, d, code, ae_code, tests, results);
+    if (d > 1)
+        scatter_codes(s, d, code, ae_code, &ae_cloud, test_set, tests);
+    struct encoded vae = {&v->net, code, 2 * d}, ae = {t ? t->net : NULL, ae_code, d};
+    generate(s, &vae, t ? &ae : NULL, &ae_cloud, train_set, count, test_set, tests, results);
+    if (d == 2)
+        draw_manifold(s, &v->net);
+    estimate(s, v, code, test_set, tests, results);
+    cloud_free(&ae_cloud);
+    free(code);
+    free(ae_code);
 }
 
 int main(int argc, char **argv) {
@@ -2597,90 +2640,62 @@ int main(int argc, char **argv) {
     if (s.sample && !*s.load)
         bad_option("--sample", NULL, "needs trained weights from --load");
 
-    struct images train_set = {0}, test_set = {0};
-    if (!s.sample) {
-        train_set = read_images(s.data, "train");
-        test_set = read_images(s.data, "t10k");
-    }
-    size_t count = least(train_set.count, s.images), tests = least(test_set.count, s.tests);
-    if (count)
-        s.batch = least(s.batch, count);
-    make_folder(s.out);
-    catch_interrupts();
     size_t room = s.batch > 256 ? s.batch : 256; /* rows at a time where nothing is trained */
-    struct vae v = vae_new(s.layers.size, s.layers.n, f, room, s.beta);
-    struct network ae = network_new(s.layers.size, s.layers.n, 1, f, room);
-    size_t d = v.net.code;
     struct random r;
     random_seed(&r, s.seed);
+    if (s.sample) { /* weights are all it takes: no data, no training */
+        struct vae v = vae_new(s.layers.size, s.layers.n, f, room, s.beta);
+        load_weights(&v.net, s.load);
+        make_folder(s.out);
+        draw_samples(&s, &v.net, s.sample);
+        printf("%zu pictures drawn: %s/samples.png\n", s.sample, s.out);
+        vae_free(&v);
+        return 0;
+    }
+
+    struct images train_set = read_images(s.data, "train"), test_set = read_images(s.data, "t10k");
+    size_t count = least(train_set.count, s.images), tests = least(test_set.count, s.tests);
+    s.batch = least(s.batch, count);
+    make_folder(s.out);
+    catch_interrupts();
+    struct vae v = vae_new(s.layers.size, s.layers.n, f, room, s.beta);
+    struct network ae = network_new(s.layers.size, s.layers.n, 1, f, room);
     network_start(&v.net, &r);
     network_start(&ae, &r);
     if (*s.load)
         load_weights(&v.net, s.load);
     if (*s.save)
         check_place(s.save);
-    struct trainer autoencoder = {.net = &ae,
-                                  .adam = adam_new(ae.parameters),
-                                  .x = numbers(room * PIXELS),
-                                  .example = allocate(room, sizeof *autoencoder.example),
-                                  .loss = BCE},
-                   *t = s.epochs ? &autoencoder : NULL;
+    struct trainer t = {.net = &ae,
+                        .adam = adam_new(ae.parameters),
+                        .x = numbers(room * PIXELS),
+                        .example = allocate(room, sizeof *t.example),
+                        .loss = BCE};
     network_transpose(&v.net);
     network_transpose(&ae);
     struct results results;
     open_results(&results);
-    if (s.sample) {
-        draw_samples(&s, &v, s.sample);
-        printf("%zu pictures drawn: %s/samples.png\n", s.sample, s.out);
-    } else {
-        toy(&results);
-        print_network(&v.net);
-        printf("%zu training images, %zu test images, batches of %zu\n", count, tests, s.batch);
-        result(&results, (double)v.net.parameters, "parameters", "parameters");
-        if (s.epochs)
-            train(&v, t, &s, &train_set, count, &test_set, tests, &r, &results);
-        else
-            printf("nothing is trained, so there is no autoencoder to compare with\n");
-        if (*s.save) {
-            save_weights(&v.net, s.save);
-            printf("weights saved in %s\n", s.save);
-        }
-        judge_test(&s, &v, &test_set, tests, &results);
-        real *code = numbers(tests * 2 * d), *ae_code = t ? numbers(tests * d) : NULL;
-        struct cloud ae_cloud = {NULL, NULL, NULL};
-        struct parts at_mu = vae_evaluate(&v, &test_set, tests, NULL, code, NULL);
-        printf("  the VAE at z = mu: bce %.2f, squared error %.2f\n", at_mu.bce, at_mu.squared);
-        result(&results, at_mu.bce, "nats", "test_bce");
-        result(&results, at_mu.squared, "", "test_sq");
-        if (t) {
-            struct losses test = evaluate(t, &test_set, tests, ae_code, NULL);
-            printf("  the autoencoder:   bce %.2f, squared error %.2f\n", test.bce, test.squared);
-            result(&results, test.bce, "nats", "ae_bce");
-            result(&results, test.squared, "", "ae_sq");
-            real *all = numbers(count * d);
-            evaluate(t, &train_set, count, all, NULL);
-            ae_cloud = cloud_of(all, count, d);
-            free(all);
-        }
-        describe_units(&s, d, code, ae_code, tests, &results);
-        if (d > 1)
-            scatter_codes(&s, d, code, ae_code, &ae_cloud, &test_set, tests);
-        generate(&s, &v, t, code, ae_code, &ae_cloud, &train_set, count, &test_set, tests,
-                 &results);
-        if (d == 2)
-            draw_manifold(&s, &v);
-        estimate(&s, &v, code, &test_set, tests, &results);
-        result(&results, peak_memory(), "MB", "peak_memory");
-        close_results(&results, s.out);
-        cloud_free(&ae_cloud);
-        free(code);
-        free(ae_code);
+    toy(&results);
+    print_network(&v.net);
+    printf("%zu training images, %zu test images, batches of %zu\n", count, tests, s.batch);
+    result(&results, (double)v.net.parameters, "parameters", "parameters");
+    if (s.epochs)
+        train(&v, &t, &s, &train_set, count, &test_set, tests, &r, &results);
+    else
+        printf("nothing is trained, so there is no autoencoder to compare with\n");
+    if (*s.save) {
+        save_weights(&v.net, s.save);
+        printf("weights of the VAE saved in %s\n", s.save);
     }
+    examine(&s, &v, s.epochs ? &t : NULL, &train_set, count, &test_set, tests, &results);
+    result(&results, peak_memory(), "MB", "peak_memory");
+    close_results(&results, s.out);
+
     vae_free(&v);
     network_free(&ae);
-    adam_free(&autoencoder.adam);
-    free(autoencoder.x);
-    free(autoencoder.example);
+    adam_free(&t.adam);
+    free(t.x);
+    free(t.example);
     free_images(&train_set);
     free_images(&test_set);
     return 0;
