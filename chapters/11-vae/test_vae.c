@@ -316,6 +316,24 @@ void add_tensors(struct gradcheck *check, struct whole *w) {
     foresee_decoder(w, W, z);
 }
 
+/* What the decoder gets must be mu + sigma noise. */
+int z_is_wrong(struct whole *w) {
+    struct vae *v = &w->v;
+    size_t d = v->net.code, wrong = 0, mean = 0;
+    const real *code = v->net.layer[v->net.half - 1].h;
+    vae_forward(v, 0, B);
+    for (size_t k = 0; k < B * d; k++) {
+        double mu = code[k / d * 2 * d + k % d], logvar = code[k / d * 2 * d + d + k % d];
+        wrong += !(fabs(v->z[k] - mu - sqrt(exp(logvar)) * v->noise[k]) < 1e-12);
+        mean += v->z[k] == mu;
+    }
+    if (wrong)
+        printf("%s: look at the forward pass.\n",
+               mean == B * d ? "The decoder gets mu itself, and the noise has no part in it"
+                             : "What the decoder gets is not mu + sigma noise");
+    return wrong > 0;
+}
+
 /* The KL's share of what the code collects must be large against what the check lets pass, or a
    mistake in it would go unseen. Returns how many of its 2 B d numbers are 10,000 times as large. */
 size_t felt(const struct whole *w) {
@@ -346,7 +364,9 @@ int check_whole(const size_t *size, size_t count, enum activation f, double beta
     gc_size(&check, "the number of pixels", PIXELS);
     gc_size(&check, "the width of the code", d);
     add_tensors(&check, &w);
-    int failed = table ? gc_run(&check) : gc_run_in_one_line(&check);
+    int failed = z_is_wrong(&w);
+    if (!failed)
+        failed = table ? gc_run(&check) : gc_run_in_one_line(&check);
     assert_true(beta == 0 || 4 * felt(&w) >= 3 * B * 2 * d);
     whole_free(&w);
     return failed;
