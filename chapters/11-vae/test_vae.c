@@ -1131,6 +1131,11 @@ int remove_scratch(void **state) {
     return rmdir(scratch);
 }
 
+/* What a child has not given back when it refuses a file is no leak. */
+void leave(void) {
+    _exit(1);
+}
+
 /* What is saved comes back; the weights of an autoencoder of the same --layers are refused: its
    encoder says six numbers where ours says twelve. */
 void weights_in_a_file(void **state) {
@@ -1154,7 +1159,7 @@ void weights_in_a_file(void **state) {
     assert_true(child >= 0);
     if (child == 0) {
         dup2(ends[1], STDERR_FILENO);
-        unfinished[0] = 0;
+        atexit(leave);
         load_weights(&net[1], file("w.safetensors"));
         _exit(0);
     }
