@@ -2265,6 +2265,17 @@ void draw_between(const struct settings *s, const struct encoded *vae, const str
     free(z);
 }
 
+/* invent.png: blocks of pictures side by side, with a white column between two. */
+enum { BLOCKS = 3, BLOCK_ROWS = 6, BLOCK_COLS = 5, BLOCK_ACROSS = BLOCKS * (BLOCK_COLS + 1) - 1 };
+
+void fill_block(real *sheet, size_t block, const real *picture) {
+    for (size_t k = 0; k < BLOCK_ROWS * BLOCK_COLS; k++) {
+        size_t row = k / BLOCK_COLS, col = block * (BLOCK_COLS + 1) + k % BLOCK_COLS;
+        memcpy(sheet + (row * BLOCK_ACROSS + col) * PIXELS, picture + k * PIXELS,
+               PIXELS * sizeof(real));
+    }
+}
+
 /* Pictures of codes that belong to no image, beside pictures of codes that do: how near are they to
    digits? A row of the table for each kind. Without an autoencoder ae is NULL. */
 void generate(const struct settings *s, const struct encoded *vae, const struct encoded *ae,
@@ -2274,6 +2285,9 @@ void generate(const struct settings *s, const struct encoded *vae, const struct 
     size_t d = vae->net->code, n = least(MANY, tests), *pair = allocate(2 * MANY, sizeof *pair);
     size_t pairs = find_pairs(pair, test_set, tests, MANY);
     real *x = numbers(MANY * PIXELS), *z = numbers(MANY * d);
+    real *invented = numbers(BLOCK_ROWS * BLOCK_ACROSS * PIXELS);
+    for (size_t i = 0; i < BLOCK_ROWS * BLOCK_ACROSS * PIXELS; i++)
+        invented[i] = 1;
     struct random r;
     random_seed(&r, s->seed + CODES_AT_RANDOM);
     printf("\nbeside %6zu training images:                squared distance    10 nearest:    "
@@ -2288,6 +2302,7 @@ void generate(const struct settings *s, const struct encoded *vae, const struct 
     random_normal(z, MANY * d, &r);
     decode(x, vae->net, z, MANY);
     write_square(s->out, "samples.png", x, SHOWN);
+    fill_block(invented, 2, x);
     report(results, "VAE, codes drawn from p(z)", "vae_random", x, MANY, train_set, count);
     for (size_t p = 0; p < pairs; p++)
         between(z + p * d, vae, pair[2 * p], pair[2 * p + 1], (real)0.5);
@@ -2300,12 +2315,12 @@ void generate(const struct settings *s, const struct encoded *vae, const struct 
                count);
         random_normal(z, MANY * d, &r);
         decode(x, ae->net, z, MANY);
-        write_square(s->out, "ae_normal.png", x, SHOWN);
+        fill_block(invented, 0, x);
         report(results, "autoencoder, standard normal codes", "ae_normal", x, MANY, train_set,
                count);
         draw_like(z, ae_cloud, MANY, d, &r);
         decode(x, ae->net, z, MANY);
-        write_square(s->out, "ae_fitted.png", x, SHOWN);
+        fill_block(invented, 1, x);
         report(results, "autoencoder, codes like those of digits", "ae_fitted", x, MANY, train_set,
                count);
         for (size_t p = 0; p < pairs; p++)
@@ -2322,6 +2337,9 @@ void generate(const struct settings *s, const struct encoded *vae, const struct 
     report(results, "the mean of two test images, pixel by pixel", "pixel_midpoints", x, pairs,
            train_set, count);
     draw_between(s, vae, ae, pair, pairs, test_set);
+    if (ae)
+        write_sheet(s->out, "invent.png", invented, BLOCK_ROWS, BLOCK_ACROSS, 2);
+    free(invented);
     free(pair);
     free(x);
     free(z);
