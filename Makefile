@@ -44,7 +44,7 @@ FLAGS := build/flags
 $(shell mkdir -p $(BIN); echo '$(CC) $(SPEED) $(TEST_SPEED) $(COMMON)' | cmp -s - $(FLAGS) || echo '$(CC) $(SPEED) $(TEST_SPEED) $(COMMON)' > $(FLAGS))
 
 # --- help -----------------------------------------------------------------------
-.PHONY: help chapters test weave verify figures data clean progress mutants bench book format lint check-cmocka
+.PHONY: help chapters compile test weave verify figures data clean progress mutants bench book format lint check-cmocka
 .DELETE_ON_ERROR:
 
 help:
@@ -129,7 +129,9 @@ $(TESTS:%=$(BIN)/%): $(BIN)/%: tests/%.c $(FLAGS) | check-cmocka
 	@echo "cc $*.c"
 	$(Q)$(CC) $(call speed_of,$<) -D_POSIX_C_SOURCE=200809L $(COMMON) -Isrc -MF $@.d -MT $@ $< -o $@ $(CMOCKA) $(LIBRARIES)
 
-test: $(BIN)/weave $(BIN)/curves $(PROGRAMS) $(CHECKS) $(JUDGES) $(TESTS:%=$(BIN)/%) build/curves/done
+compile: $(BIN)/weave $(BIN)/curves $(PROGRAMS) $(CHECKS) $(JUDGES) $(TESTS:%=$(BIN)/%)
+
+test: compile build/curves/done
 	@sh src/run.sh test "$(CHAPTERS)" $(TESTS)
 
 mutants: | check-cmocka

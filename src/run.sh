@@ -209,57 +209,69 @@ progress() {
     echo "  $solved of $total exercises solved"
 }
 
-# Runs every test program; then requires that each exercise fails as it stands and passes when solved, and
-# that texts and programs agree. One line each, everything about those that fail.
+# Runs one of what run_tests lists, and prints one line; everything about it where it fails. What it printed is kept in
+# build/tests, in NAME.log, and how many tests passed and failed in NAME.count.
+one_test() {
+    name=$1 log=build/tests/$1.log passed=0 failed=0 remark=
+    case $name in
+    weave) build/bin/weave --check >"$log" 2>&1 ;;
+    *) "build/bin/$name" >"$log" 2>&1 ;;
+    esac
+    status=$?
+    case $name in
+    exercise_*) # fails, and says why, as long as nobody has solved it
+        if [ "$status" -ne 0 ] && grep -q WRONG "$log"; then
+            passed=1 remark="  (fails as long as it is not solved)"
+        else
+            failed=1 remark=": the unsolved exercise does not fail with a diagnosis"
+        fi
+        ;;
+    *) # cmocka prints "[  PASSED  ] 12 test(s)."
+        if [ "$status" -eq 0 ]; then
+            passed=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$log" | head -n 1)
+            passed=${passed:-1}
+        else
+            failed=$(sed -n 's/^ *\([0-9]*\) FAILED TEST.*/\1/p' "$log" | head -n 1)
+            failed=${failed:-1}
+        fi
+        ;;
+    esac
+    echo "$passed $failed" >"build/tests/$name.count"
+    if [ "$failed" -eq 0 ]; then
+        printf 'ok      %-26s %3s%s\n' "$name" "$passed" "$remark"
+    else
+        { cat "$log"; printf 'FAILED  %s%s\n' "$name" "$remark"; } >"$log.failed"
+        cat "$log.failed" # in one piece: another test may be printing, too
+        rm -f "$log.failed"
+    fi
+}
+
+# Runs every test program, as many at a time as there are cores; requires that each exercise fails as it stands and passes
+# when solved, and that texts and programs agree.
 run_tests() {
     chapters=$1
     shift
+    rm -rf build/tests
     mkdir -p build/tests
-    passed=0 failed=0
-    outcome() { # name, status, log
-        if [ "$2" -eq 0 ]; then
-            # The runner prints "[  PASSED  ] 12 test(s)."
-            count=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) test.*/\1/p' "$3" | head -n 1)
-            passed=$((passed + ${count:-1}))
-            printf 'ok      %-22s %3s\n' "$1" "${count:-1}"
-        else
-            count=$(sed -n 's/^ *\([0-9]*\) FAILED TEST.*/\1/p' "$3" | head -n 1)
-            failed=$((failed + ${count:-1}))
-            cat "$3"
-            printf 'FAILED  %s\n' "$1"
-        fi
-    }
-    attempt() { # name, command ...
-        label=$1
-        shift
-        "$@" >"build/tests/$label.log" 2>&1
-        outcome "$label" $? "build/tests/$label.log"
-    }
+    for name; do echo "$name"; done >build/tests/list
     for dir in $chapters; do
         name=$(name_of "$dir")
-        attempt "test_$name" "build/bin/test_$name"
-        attempt "solution_$name" "build/bin/solution_$name"
+        echo "test_$name"
+        echo "solution_$name"
         # The student's file may be solved by now; the one that the repository holds must not be.
         if git diff --quiet HEAD -- "chapters/$dir/exercise.c" 2>/dev/null; then
-            "build/bin/exercise_$name" >"build/tests/exercise_$name.log" 2>&1
-            if [ $? -ne 0 ] && grep -q WRONG "build/tests/exercise_$name.log"; then
-                passed=$((passed + 1))
-                printf 'ok      %-22s   1  (fails as long as it is not solved)\n' "exercise_$name"
-            else
-                failed=$((failed + 1))
-                echo "FAILED  exercise_$name: the unsolved exercise does not fail with a diagnosis"
-            fi
+            echo "exercise_$name"
         else
-            echo "        exercise_$name         is being worked on, or git is missing: not judged"
+            echo "        exercise_$name is being worked on, or git is missing: not judged" >&2
         fi
-    done
-    for name; do
-        attempt "$name" "build/bin/$name"
-    done
-    attempt weave build/bin/weave --check
-    echo
-    echo "$passed passed, $failed failed"
-    [ "$failed" -eq 0 ]
+    done >>build/tests/list
+    echo weave >>build/tests/list
+    xargs -P "$(getconf _NPROCESSORS_ONLN)" -n 1 sh "$0" one_test <build/tests/list
+    # A test that left no count has not run to its end.
+    while IFS= read -r name; do
+        cat "build/tests/$name.count" 2>/dev/null || echo "0 1"
+    done <build/tests/list |
+        awk '{ passed += $1; failed += $2 } END { printf "\n%d passed, %d failed\n", passed, failed; exit failed > 0 || NR == 0 }'
 }
 
 command=$1

@@ -32,8 +32,8 @@ one() {
         echo "BROKEN  $label: does not compile: $(head -n 1 "$work/log")"
         return
     fi
-    # A mutant may loop for ever; a minute is enough for any check.
-    timeout 60 "$work/test" >"$work/output" 2>"$work/errors"
+    # A mutant may loop for ever; three minutes are enough for any check, even on a busy machine.
+    timeout 180 "$work/test" >"$work/output" 2>"$work/errors"
     status=$?
     sed '/^\[ *[A-Z=-]* *\]/d' "$work/output" >"$kept/$mutant.txt"
     says=$(cat "$work/says")
