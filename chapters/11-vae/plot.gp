@@ -49,7 +49,7 @@ if (has('start.tsv')) {
     set key top right
     set yrange [0:20]
     plot out.'/start.tsv' using 1:3 with lines linetype 1 title "KL", \
-         '' using 1:4 with lines linetype 2 title "½ |mean of μ over the batch|², common to all images"
+         '' using 1:4 with lines linetype 2 title "of it, common to all images"
     unset multiplot
     reset
     load 'src/figure.gp'
@@ -136,8 +136,11 @@ if (has('codes.tsv')) {
             set ylabel "second axis"
         }
         do for [d=0:9] {
-            stats out.'/codes.tsv' using across:($1 == d ? column(across+1) : NaN) name "D" nooutput
-            if (D_records > 0) { set label d+1 sprintf("%d", d) at D_mean_x, D_mean_y center front boxed font ",16" }
+            seen = int(system(sprintf("awk '$1 == \"%d\"' '%s/codes.tsv' | wc -l", d, out)))
+            if (seen > 0) {
+                stats out.'/codes.tsv' using across:($1 == d ? column(across+1) : NaN) name "D" nooutput
+                set label d+1 sprintf("%d", d) at D_mean_x, D_mean_y center front boxed font ",16"
+            }
         }
         plot out.'/codes.tsv' skip 1 using across:(column(across+1)):(digit($1)) with points pointtype 7 pointsize 0.4 linecolor rgb variable
         unset label
