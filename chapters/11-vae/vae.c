@@ -1836,7 +1836,8 @@ void print_network(const struct network *net) {
     printf(", %s inside, %zu parameters\n", activation_name[net->layer[0].f], net->parameters);
 }
 
-/* The mean of many measurements and its standard error, from their sum and their sum of squares. */
+/* The mean of many measurements and its standard error, s / sqrt(n) with the spread s of the
+   measurements, from their sum and their sum of squares. */
 struct mean {
     double sum, squares;
     size_t n;
@@ -1873,6 +1874,7 @@ void toy(struct results *results) {
         result(results, (double)terms, "terms", "toy_terms_%zu", d);
         result(results, took, "seconds", "toy_seconds_%zu", d);
     }
+    /* Longer sums take longer in proportion to their terms, and we need not wait to know. */
     double far = pow(VALUES, BEYOND), years = took / (double)terms * far / (365.25 * 86400);
     printf("  %12d  %12.4g                          %9.2g years at this speed\n\n", BEYOND, far,
            years);
@@ -1944,7 +1946,8 @@ struct epoch train_epoch(struct vae *v, struct trainer *t, const struct settings
     return e;
 }
 
-/* start.tsv: the first epoch step by step. */
+/* start.tsv: the first epoch step by step. A step that was not taken, because of a Ctrl-C, has a
+   bce of 0. */
 void write_start(const struct settings *s, const double *first_steps, size_t steps,
                  struct results *results) {
     size_t top = 0;
@@ -1956,7 +1959,6 @@ void write_start(const struct settings *s, const double *first_steps, size_t ste
         top = first_steps[3 * k + 1] > first_steps[3 * top + 1] ? k : top;
     }
     close_output(&o);
-    result(results, (double)(top + 1), "", "start_step_most");
     result(results, first_steps[3 * top + 1], "nats", "start_kl_most");
     result(results, first_steps[3 * top + 2], "nats", "start_common_most");
 }
@@ -2069,6 +2071,7 @@ struct cloud {
     double *mean, *axis, *variance;
 };
 
+/* Of codes (count,d). The axes are the eigenvectors of the covariance, chapter 2's components. */
 struct cloud cloud_of(const real *code, size_t count, size_t d) {
     double *H = allocate(d * d, sizeof *H);
     struct cloud c = {allocate(d, sizeof *H), allocate(d * d, sizeof *H), allocate(d, sizeof *H)};
@@ -2444,14 +2447,16 @@ void scatter_codes(const struct settings *s, size_t d, const real *code, const r
     free(kl);
 }
 
-/* The negative ELBO of the test images: over ten draws of the noise, with what the choice of the
-   images and what that of the noise makes uncertain. */
+/* The negative ELBO of the test images: the mean over ten draws of the noise for each. Two things
+   make it uncertain. Other images would give another mean: that we see from how much the images
+   differ among themselves. Other noise would, too: that we see from how much the ten means over all
+   images differ. */
 void judge_test(const struct settings *s, struct vae *v, const struct images *test_set,
                 size_t tests, struct results *results) {
     enum { DRAWS = 10 };
     struct random noise;
     random_seed(&noise, s->seed + NOISE_OF_TESTS);
-    double *loss = allocate(tests, sizeof *loss);
+    double *loss = allocate(tests, sizeof *loss); /* of each image, the mean over the draws */
     struct mean images = {0}, draws = {0};
     double bce = 0, kl = 0;
     for (size_t k = 0; k < DRAWS; k++) {
@@ -2459,7 +2464,7 @@ void judge_test(const struct settings *s, struct vae *v, const struct images *te
         for (size_t start = 0; start < tests; start += v->net.batch) {
             size_t B = least(v->net.batch, tests - start);
             struct images some = {B, test_set->pixel + start * PIXELS, NULL};
-            vae_evaluate(v, &some, B, &noise, NULL, NULL);
+            vae_evaluate(v, &some, B, &noise, NULL, NULL); /* fills v->example and v->kl */
             for (size_t r = 0; r < B; r++) {
                 loss[start + r] += (v->example[r].bce + v->kl[r]) / DRAWS;
                 bce += v->example[r].bce / (double)(DRAWS * tests);
@@ -2485,7 +2490,11 @@ void judge_test(const struct settings *s, struct vae *v, const struct images *te
     free(loss);
 }
 
-/* -log p(x) of some test images from 1 to 5000 draws, the draws from q(z|x) and from p(z). */
+/* -log p(x) of some test images from 1 to 5000 draws, the draws from q(z|x) and from p(z). Each size
+   of a group divides the next, so the groups are nested: the estimates come from the same 5000
+   draws, and by Jensen's inequality each is at most the one before, not only on average. The images
+   differ among themselves by much more than the estimates do. So we also take the difference from
+   the ELBO, image by image, and its error is small. */
 void estimate(const struct settings *s, struct vae *v, const real *code,
               const struct images *test_set, size_t tests, struct results *results) {
     enum { SIZES = 7, DRAWS = 5000 };
@@ -2495,12 +2504,12 @@ void estimate(const struct settings *s, struct vae *v, const real *code,
     double *logw = allocate(DRAWS, sizeof *logw);
     struct mean bound[2][SIZES] = {{{0}}}, gain[SIZES] = {{0}}, best[2] = {{0}};
     struct progress bar = {0};
-    sig_atomic_t before = interrupted;
+    sig_atomic_t before = interrupted; /* a Ctrl-C in training is not meant for this */
     for (size_t i = 0; i < n && interrupted == before; i++) {
         brightness(x, test_set->pixel + i * PIXELS, PIXELS);
         double elbo = 0;
         for (int prior = 0; prior < 2; prior++) {
-            uint64_t seed = ((uint64_t)s->seed + 1) << 32 | (2 * i + (size_t)prior) * DRAWS;
+            uint64_t seed = (((uint64_t)s->seed + 1) << 32) + (2 * i + (size_t)prior) * DRAWS;
             importance_weights(logw, v, x, prior ? none : code + 2 * i * d, DRAWS, seed);
             double most = logw[0];
             for (size_t k = 1; k < DRAWS; k++)
@@ -2511,7 +2520,7 @@ void estimate(const struct settings *s, struct vae *v, const real *code,
                 add(&bound[prior][k], -L);
                 if (!prior)
                     add(&gain[k], L - elbo);
-                if (k + 1 == SIZES)
+                if (k + 1 == SIZES) /* the largest weight over the sum of all, in percent */
                     add(&best[prior], 100 * exp(most - L) / DRAWS);
             }
         }
@@ -2551,8 +2560,9 @@ void estimate(const struct settings *s, struct vae *v, const real *code,
     free(logw);
 }
 
-/* A code of two numbers can be shown whole: a grid of 20 x 20 codes, each as probable as any
-   other to be the nearest to a z from p(z). */
+/* A code of two numbers can be shown whole. We cut each axis into 20 parts of equal probability
+   under p(z) and take the number in the middle of each, by probability: a grid that is narrow in
+   the middle, where codes are frequent, and wide at the edge. */
 void draw_manifold(const struct settings *s, struct network *net) {
     enum { ACROSS = 20 };
     real *z = numbers(2 * ACROSS * ACROSS), *x = numbers(ACROSS * ACROSS * PIXELS);
@@ -2658,7 +2668,9 @@ int main(int argc, char **argv) {
     if (s.sample && !*s.load)
         bad_option("--sample", NULL, "needs trained weights from --load");
 
-    size_t room = s.batch > 256 ? s.batch : 256; /* rows at a time where nothing is trained */
+    /* Training needs room for a batch. Where nothing is trained, larger pieces keep more cores busy.
+     */
+    size_t room = s.batch > 256 ? s.batch : 256;
     struct random r;
     random_seed(&r, s.seed);
     if (s.sample) { /* weights are all it takes: no data, no training */
@@ -2679,7 +2691,7 @@ int main(int argc, char **argv) {
     struct vae v = vae_new(s.layers.size, s.layers.n, f, room, s.beta);
     struct network ae = network_new(s.layers.size, s.layers.n, 1, f, room);
     network_start(&v.net, &r);
-    network_start(&ae, &r);
+    network_start(&ae, &r); /* other numbers than the VAE's: their shapes differ */
     if (*s.load)
         load_weights(&v.net, s.load);
     if (*s.save)
