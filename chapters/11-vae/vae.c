@@ -1959,6 +1959,7 @@ void write_start(const struct settings *s, const double *first_steps, size_t ste
         top = first_steps[3 * k + 1] > first_steps[3 * top + 1] ? k : top;
     }
     close_output(&o);
+    result(results, (double)(top + 1), "", "start_step_most");
     result(results, first_steps[3 * top + 1], "nats", "start_kl_most");
     result(results, first_steps[3 * top + 2], "nats", "start_common_most");
 }
