@@ -57,6 +57,24 @@ static void accepts_right_gradients(void **state) {
     }
 }
 
+/* One line where all is well, and the whole table where it is not. */
+static void one_line_where_all_is_well(void **state) {
+    (void)state;
+    for (int wrong = 0; wrong < 2; wrong++) {
+        fill_values();
+        struct gradcheck c = {.title = "smooth", .loss = smooth_loss, .backward = smooth_backward};
+        gc_add(&c, "t", value, wrong ? value : grad, 2, 3);
+        c.out = tmpfile();
+        assert_non_null(c.out);
+        assert_int_equal(gc_run_in_one_line(&c), wrong);
+        rewind(c.out);
+        text[fread(text, 1, sizeof text - 1, c.out)] = 0;
+        fclose(c.out);
+        assert_contains(text, wrong ? "WRONG in 6" : "6 derivatives agree, worst error ");
+        assert_int_equal(strchr(text, '\n') == text + strlen(text) - 1, !wrong);
+    }
+}
+
 /* Values are put back exactly: a check must not change the network. */
 static void leaves_values_as_they_were(void **state) {
     (void)state;
@@ -601,6 +619,7 @@ static void measured_below_its_noise_is_not_tested(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(accepts_right_gradients),
+        cmocka_unit_test(one_line_where_all_is_well),
         cmocka_unit_test(leaves_values_as_they_were),
         cmocka_unit_test(converges_with_its_order),
         cmocka_unit_test(noise_estimate_holds),

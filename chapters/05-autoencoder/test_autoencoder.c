@@ -18,44 +18,11 @@
 
 #include "gradcheck.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-enum { SANITIZED = 1 };
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-enum { SANITIZED = 1 };
-#else
-enum { SANITIZED = 0 };
-#endif
-#else
-enum { SANITIZED = 0 };
-#endif
-
 enum { B = 3, DEPTH_MOST = 8 };
-
-int quick(void) {
-    return SANITIZED || getenv("QUICK") != NULL;
-}
 
 void fill(real *t, size_t n, double low, double high, struct random *r) {
     for (size_t i = 0; i < n; i++)
         t[i] = random_uniform(r, low, high);
-}
-
-/* Runs a check. Where all is well, prints one line instead of the table. */
-int in_one_line(struct gradcheck *c) {
-    char *text;
-    size_t size;
-    c->out = open_memstream(&text, &size);
-    assert_non_null(c->out);
-    int failed = gc_run(c);
-    fclose(c->out);
-    if (failed)
-        fputs(text, stdout);
-    else
-        printf("%-52s %7zu derivatives agree, worst error %.0e\n", c->title, c->entries,
-               c->worst_error);
-    free(text);
-    return failed;
 }
 
 /* The activation's slope at each of n sums, measured rather than taken from the program. */
@@ -365,21 +332,21 @@ int check_whole(const size_t *size, size_t count, enum activation f, enum loss l
     check.step = 1.4e-3; /* a loss of 500 nats is rounded more than most, so we step further */
     gc_size(&check, "the number of pixels", PIXELS);
     add_tensors(&check, &w);
-    int failed = table ? gc_run(&check) : in_one_line(&check);
+    int failed = table ? gc_run(&check) : gc_run_in_one_line(&check);
     whole_free(&w);
     return failed;
 }
 
 void relu_and_cross_entropy(void **state) {
     (void)state;
-    int failed = quick() ? check_whole((size_t[]){PIXELS, 4, 3}, 3, RELU, BCE, 1)
-                         : check_whole((size_t[]){PIXELS, 7, 5, 3}, 4, RELU, BCE, 1);
+    int failed = gc_quick() ? check_whole((size_t[]){PIXELS, 4, 3}, 3, RELU, BCE, 1)
+                            : check_whole((size_t[]){PIXELS, 7, 5, 3}, 4, RELU, BCE, 1);
     assert_int_equal(failed, 0);
 }
 
 void each_activation_with_each_loss(void **state) {
     (void)state;
-    if (quick())
+    if (gc_quick())
         skip();
     int failed = 0;
     for (int f = 0; f < ACTIVATIONS; f++)
@@ -402,7 +369,7 @@ void each_activation(void **state) {
         struct gradcheck check = {
             .title = title, .loss = from_0, .backward = whole_backward, .net = &w, .batch = B};
         add_tensors(&check, &w);
-        failed += in_one_line(&check);
+        failed += gc_run_in_one_line(&check);
         whole_free(&w);
     }
     assert_int_equal(failed, 0);
@@ -473,7 +440,7 @@ void both_losses(void **state) {
         gc_foresee(s, "The logit itself stands where xhat = sigmoid(logit) is meant.", NULL, logit);
         if (kind == SQUARED)
             gc_foresee(s, "The slope of the sigmoid is taken at x instead of xhat.", NULL, early);
-        failed += in_one_line(&check);
+        failed += gc_run_in_one_line(&check);
     }
     assert_int_equal(failed, 0);
 }
@@ -753,7 +720,7 @@ int check_every_parameter(const size_t *size, size_t count, const char *title, i
             l--;
         measure_unit(tensor, &q, l, u - unit[l]);
     }
-    int failed = table ? gc_run(&check) : in_one_line(&check);
+    int failed = table ? gc_run(&check) : gc_run_in_one_line(&check);
     failed += long_way(&w, &q) != 0;
     int all = check.entries == net->parameters && check.resolved == check.entries;
     if (!failed && !all)
@@ -778,7 +745,7 @@ void every_parameter(void **state) {
 
 void every_parameter_at_full_size(void **state) {
     (void)state;
-    if (quick())
+    if (gc_quick())
         skip();
     int failed = check_every_parameter((size_t[]){PIXELS, 400, 100, 6}, 4,
                                        "chapter 5, all of 784-400-100-6-100-400-784", 1);
