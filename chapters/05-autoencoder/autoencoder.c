@@ -1819,17 +1819,7 @@ double nearest_neighbour_accuracy(const struct points *a, const struct points *b
     return 100.0 * (double)right / (double)b->count;
 }
 
-#ifndef WORKBOOK_TEST
-
-/* === the program ============================================================= */
-
-struct settings {
-    const char *data, *out, *activation, *loss, *schedule, *save, *load, *image;
-    size_t epochs, batch, seed, threads, code, images, tests, fresh;
-    double rate, decay, turn;
-    struct sizes layers;
-};
-
+/* --- choices and measures --------------------------------------------------- */
 /* Where `name` stands in a list of names. */
 int choose(const char *option, const char *name, const char *const *list, int n) {
     char wanted[128] = "wants one of";
@@ -1864,6 +1854,17 @@ double peak_memory(void) {
     return (double)usage.ru_maxrss * 1024 / 1e6;
 #endif
 }
+
+#ifndef WORKBOOK_TEST
+
+/* === the program ============================================================= */
+
+struct settings {
+    const char *data, *out, *activation, *loss, *schedule, *save, *load, *image;
+    size_t epochs, batch, seed, threads, code, images, tests, fresh;
+    double rate, decay, turn;
+    struct sizes layers;
+};
 
 void print_network(const struct network *net) {
     for (size_t l = 0; l <= net->depth; l++)

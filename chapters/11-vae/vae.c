@@ -1458,6 +1458,42 @@ struct losses evaluate(struct trainer *t, const struct images *images, size_t co
     return sum;
 }
 
+/* --- choices and measures (chapter 5) --------------------------------------- */
+/* Where `name` stands in a list of names. */
+int choose(const char *option, const char *name, const char *const *list, int n) {
+    char wanted[128] = "wants one of";
+    for (int k = 0; k < n; k++) {
+        if (strcmp(name, list[k]) == 0)
+            return k;
+        size_t used = strlen(wanted);
+        snprintf(wanted + used, sizeof wanted - used, " %s", list[k]);
+    }
+    bad_option(option, name, wanted);
+    return 0;
+}
+
+/* The middle of a few measurements, which it sorts. */
+double median(double *a, size_t n) {
+    for (size_t i = 1; i < n; i++)
+        for (size_t j = i; j > 0 && a[j] < a[j - 1]; j--) {
+            double keep = a[j];
+            a[j] = a[j - 1];
+            a[j - 1] = keep;
+        }
+    return n ? a[n / 2] : 0;
+}
+
+/* The most memory that the program has had, in MB. */
+double peak_memory(void) {
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+#ifdef __APPLE__
+    return (double)usage.ru_maxrss / 1e6;
+#else
+    return (double)usage.ru_maxrss * 1024 / 1e6;
+#endif
+}
+
 /* --- normal numbers (chapter 10) -------------------------------------------- */
 /* noise (n) = numbers from the standard normal distribution, by Box and Muller (1958): a point of
    the plane whose two coordinates are normal has an angle that is uniform and a squared distance
@@ -1791,41 +1827,6 @@ enum {
     CODES_AT_RANDOM = 3000000,
     NOISE_OF_TESTS = 4000000
 };
-
-/* Where `name` stands in a list of names. */
-int choose(const char *option, const char *name, const char *const *list, int n) {
-    char wanted[128] = "wants one of";
-    for (int k = 0; k < n; k++) {
-        if (strcmp(name, list[k]) == 0)
-            return k;
-        size_t used = strlen(wanted);
-        snprintf(wanted + used, sizeof wanted - used, " %s", list[k]);
-    }
-    bad_option(option, name, wanted);
-    return 0;
-}
-
-/* The middle of a few measurements, which it sorts. */
-double median(double *a, size_t n) {
-    for (size_t i = 1; i < n; i++)
-        for (size_t j = i; j > 0 && a[j] < a[j - 1]; j--) {
-            double keep = a[j];
-            a[j] = a[j - 1];
-            a[j - 1] = keep;
-        }
-    return n ? a[n / 2] : 0;
-}
-
-/* The most memory that the program has had, in MB. */
-double peak_memory(void) {
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-#ifdef __APPLE__
-    return (double)usage.ru_maxrss / 1e6;
-#else
-    return (double)usage.ru_maxrss * 1024 / 1e6;
-#endif
-}
 
 void print_network(const struct network *net) {
     for (size_t l = 0; l <= net->depth; l++)
