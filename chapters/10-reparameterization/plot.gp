@@ -85,11 +85,13 @@ if (has('descent.tsv')) {
          '+' using (1):(1) every ::::0 with points pointtype 2 pointsize 2 linecolor "black" title "goal"
     set size noratio
     set xrange [*:*]
+    set xtics 1000
     set xlabel "step"
     set ylabel "distance from the goal"
     set logscale y
     set yrange [0.08:10]
     plot for [k=1:3] out.'/descent.tsv' using 1:(column(3*k+1)) with lines linecolor rgb colour[k] dashtype 1 title way[k]
+    set xtics autofreq
     unset logscale
     set yrange [*:*]
     unset multiplot
