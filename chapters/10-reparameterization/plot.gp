@@ -105,7 +105,7 @@ if (has('kl.tsv')) {
     set xlabel "draws in one mean"
     set ylabel "log q - log p on average, nats"
     set xrange [0.8:5000]
-    set yrange [-1.4:2]
+    set yrange [-1.8:2]
     set key top right maxrows 4
     plot out.'/kl.tsv' using 1:($3 - 2 * $4) with lines linetype 6 linewidth 1.5 title "two errors away", \
          '' using 1:($3 + 2 * $4) with lines linetype 6 linewidth 1.5 notitle, \
