@@ -85,11 +85,13 @@ if (has('descent.tsv')) {
          '+' using (1):(1) every ::::0 with points pointtype 2 pointsize 2 linecolor "black" title "goal"
     set size noratio
     set xrange [*:*]
+    set xtics 1000
     set xlabel "step"
     set ylabel "distance from the goal"
     set logscale y
     set yrange [0.08:10]
     plot for [k=1:3] out.'/descent.tsv' using 1:(column(3*k+1)) with lines linecolor rgb colour[k] dashtype 1 title way[k]
+    set xtics autofreq
     unset logscale
     set yrange [*:*]
     unset multiplot
@@ -103,7 +105,7 @@ if (has('kl.tsv')) {
     set xlabel "draws in one mean"
     set ylabel "log q - log p on average, nats"
     set xrange [0.8:5000]
-    set yrange [-1.4:2]
+    set yrange [-1.8:2]
     set key top right maxrows 4
     plot out.'/kl.tsv' using 1:($3 - 2 * $4) with lines linetype 6 linewidth 1.5 title "two errors away", \
          '' using 1:($3 + 2 * $4) with lines linetype 6 linewidth 1.5 notitle, \

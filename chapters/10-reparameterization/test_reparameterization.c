@@ -152,13 +152,14 @@ struct gradcheck check_of(const char *title, void *net, double (*loss)(void *, d
 void foresee_draw(struct gc_tensor *mu, struct gc_tensor *logvar, const struct cloud *p) {
     static double over_sigma[B * D], over_noise[B * D], sigma[B * D], noise[B * D];
     static double half_over_sigma[B * D], half_sigma[B * D], twice[B * D], of_mu[B * D],
-        of_logvar[B * D];
+        of_logvar[B * D], over_variance[B * D];
     for (size_t k = 0; k < B * D; k++) {
         double s = exp(p->logvar[k] / 2), e = p->noise[k];
         sigma[k] = s;
         noise[k] = e;
         over_sigma[k] = 1 / s;
         over_noise[k] = 1 / e;
+        over_variance[k] = 1 / (s * s);
         half_over_sigma[k] = 1 / (2 * s);
         half_sigma[k] = s / 2;
         twice[k] = 2 * s;
@@ -181,6 +182,8 @@ void foresee_draw(struct gc_tensor *mu, struct gc_tensor *logvar, const struct c
                "A factor sigma is missing: the derivative of e^(logvar/2) contains it again.",
                over_sigma, NULL);
     gc_foresee(logvar, "A factor sigma is there once too often.", sigma, NULL);
+    gc_foresee(logvar, "It is divided by sigma, where it should be multiplied.", over_variance,
+               NULL);
     gc_foresee(logvar, "The noise is missing: logvar moves z by sigma/2 times the noise.",
                over_noise, NULL);
     gc_foresee(logvar,
@@ -438,10 +441,16 @@ struct gradcheck check_whole(const char *title, struct whole *w) {
         struct layer *last = &net->layer[1];
         struct gc_tensor *code = gc_add(&check, "code", last->h, last->dh, B, 2 * D);
         code->loss = loss_from_code;
-        static double bce[B * 2 * D], kl[B * 2 * D], twice[B * 2 * D];
+        static double bce[B * 2 * D], kl[B * 2 * D], summed[B * 2 * D], minus[B * 2 * D],
+            by_z[B * 2 * D];
         measure_terms(w, bce, kl);
-        for (size_t k = 0; k < B * 2 * D; k++)
-            twice[k] = bce[k] + kl[k] * B;
+        reparameterize(w->c.z, w->c.code, w->noise, B, D);
+        for (size_t k = 0; k < B * 2 * D; k++) {
+            size_t of = k / (2 * D) * D + k % D; /* the noise that this mu or logvar goes with */
+            summed[k] = bce[k] + kl[k] * B;
+            minus[k] = bce[k] - kl[k];
+            by_z[k] = (k / D % 2 ? bce[k] * w->c.z[of] / w->noise[of] : bce[k]) + kl[k];
+        }
         gc_foresee(code, "This is the cross-entropy's share alone: the divergence is missing.",
                    NULL, bce);
         gc_foresee(code, "This is the divergence's share alone: what comes back through z is lost.",
@@ -450,7 +459,9 @@ struct gradcheck check_whole(const char *title, struct whole *w) {
             code,
             "The divergence is summed over the batch, where the loss has its mean: its scale "
             "is 1/B.",
-            NULL, twice);
+            NULL, summed);
+        gc_foresee(code, "The divergence is subtracted, where the loss has it added.", NULL, minus);
+        gc_foresee(code, "The way back is given z where the noise is meant.", NULL, by_z);
         gc_add(&check, "z", w->c.z, w->c.dz, B, D)->loss = loss_from_z;
     }
     return check;
@@ -532,6 +543,10 @@ int near(double a, double b, double tolerance) {
 
 void draws_by_hand(void **state) {
     (void)state;
+    /* Variance 1/2: sigma is 0.7071. */
+    real half[] = {0, log(0.5)}, one = 1, away;
+    reparameterize(&away, half, &one, 1, 1);
+    assert_true(near(away, sqrt(0.5), 1e-15));
     /* One row: mu 2 and -1, sigma 2 and 1/2. */
     real code[] = {2, -1, log(4), log(0.25)}, noise[] = {-1.5, 2}, z[2], dz[] = {1, 3},
          dcode[4] = {0};
@@ -540,10 +555,6 @@ void draws_by_hand(void **state) {
     reparameterize_backward(dcode, dz, code, noise, 1, 2);
     assert_true(near(dcode[0], 1, 0) && near(dcode[1], 3, 0));
     assert_true(near(dcode[2], -1.5, 1e-15) && near(dcode[3], 1.5, 1e-15));
-    /* Variance 1/2: sigma is 0.7071. */
-    real half[] = {0, log(0.5)}, one = 1;
-    reparameterize(z, half, &one, 1, 1);
-    assert_true(near(z[0], sqrt(0.5), 1e-15));
 }
 
 void divergence_by_hand(void **state) {
@@ -767,7 +778,7 @@ void softplus_part(void **state) {
     (void)state;
     static struct cloud p;
     static double copied[B * D], of_sigmoid[B * D], missing[B * D], raw[B * D], no_noise[B * D],
-        itself[B * D];
+        itself[B * D], mirrored[B * D];
     new_cloud(&p, 21);
     for (size_t k = 0; k < B * D; k++) {
         double s = p.logvar[k], slope = 1 / (1 + exp(-s));
@@ -775,6 +786,7 @@ void softplus_part(void **state) {
         itself[k] = log(1 + exp(s)) / slope;
         of_sigmoid[k] = 1 - slope;
         missing[k] = 1 / slope;
+        mirrored[k] = (1 - slope) / slope;
         raw[k] = exp(s) / slope;
         no_noise[k] = 1 / p.noise[k];
     }
@@ -789,6 +801,7 @@ void softplus_part(void **state) {
     gc_foresee(s, "This has the derivative of the sigmoid in it; asked for is that of softplus.",
                of_sigmoid, NULL);
     gc_foresee(s, "The derivative of softplus is missing.", missing, NULL);
+    gc_foresee(s, "The sigmoid is mirrored: a sign in its exponent is flipped.", mirrored, NULL);
     gc_foresee(s, "softplus itself stands where its derivative is meant.", itself, NULL);
     gc_foresee(s, "The inner derivative e^s is there, the division by 1 + e^s is not.", raw, NULL);
     gc_foresee(s, "The noise is missing.", no_noise, NULL);
@@ -835,7 +848,7 @@ void prior_part(void **state) {
     (void)state;
     static struct belief p;
     static double standard[B * D], by_root[B * D], undivided[B * D], old_logvar[B * D], no_away[D],
-        no_square[D], no_one[D];
+        no_square[D], no_one[D], whole[D], v_squared[D], plus[D], only_exp[B * D], plus_one[B * D];
     struct random r;
     new_cloud(&p.q, 22);
     random_seed(&r, 23);
@@ -847,9 +860,15 @@ void prior_part(void **state) {
         by_root[k] = sqrt(v);
         undivided[k] = v;
         old_logvar[k] = (exp(p.q.logvar[k]) - 1) / 2 / B;
+        only_exp[k] = exp(p.q.logvar[k]) / v / 2 / B;
+        plus_one[k] = only_exp[k] + 0.5 / B;
+        double far = exp(p.q.logvar[k]) + pow(p.q.mu[k] - p.m[k % D], 2);
+        whole[k % D] += (1 - far) / 2 / B;
+        v_squared[k % D] += (1 - far / v / v) / 2 / B;
+        plus[k % D] += (1 + far / v) / 2 / B;
         no_away[k % D] += (1 - exp(p.q.logvar[k]) / v) / 2 / B;
         no_square[k % D] += (1 - (p.q.mu[k] - p.m[k % D]) * (p.q.mu[k] - p.m[k % D]) / v) / 2 / B;
-        no_one[k % D] -= (exp(p.q.logvar[k]) + pow(p.q.mu[k] - p.m[k % D], 2)) / v / 2 / B;
+        no_one[k % D] -= far / v / 2 / B;
     }
     struct gradcheck check = check_of("exercise 10, part 2: the divergence from a learned prior",
                                       &p, prior_loss, prior_gradient, B);
@@ -861,11 +880,20 @@ void prior_part(void **state) {
     gc_foresee(mu, "The distance is divided by the root of v, where v is meant.", by_root, NULL);
     gc_foresee(mu, "The distance is not divided by v.", undivided, NULL);
     gc_foresee(logvar, "This is the derivative for the prior N(0,1).", NULL, old_logvar);
+    gc_foresee(logvar, "The -1 is missing: it is the derivative of -logvar.", NULL, only_exp);
+    gc_foresee(logvar, "The derivative of -logvar is -1, not 1.", NULL, plus_one);
     gc_foresee(m, "The distance is not divided by v.", undivided, NULL);
     gc_foresee(logv, "The distance (mu - m)^2 is missing below the fraction's derivative.", NULL,
                no_away);
     gc_foresee(logv, "e^logvar is missing in the fraction's derivative.", NULL, no_square);
     gc_foresee(logv, "The 1 is missing: it is the derivative of the term logv.", NULL, no_one);
+    gc_foresee(logv, "The fraction is not divided by v.", NULL, whole);
+    gc_foresee(logv,
+               "The fraction is divided by v^2: that is its derivative by v. By logv it is v times "
+               "as much.",
+               NULL, v_squared);
+    gc_foresee(logv, "logv stands below the fraction: when it grows, the fraction falls.", NULL,
+               plus);
     assert_int_equal(gc_run(&check), 0);
 }
 #endif
