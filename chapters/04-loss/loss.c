@@ -505,10 +505,13 @@ void result(struct results *r, double value, const char *unit, const char *name,
     fprintf(r->file, "\t%.9g\t%s\n", value, unit);
 }
 
-/* Writes DIR/results.tsv and gives the memory back. */
+/* Writes DIR/results.tsv and gives the memory back. What the program has printed must have got
+   through as well: standard output may be a file on a full disk. */
 void close_results(struct results *r, const char *dir) {
     if (fclose(r->file) != 0)
         die("not enough memory for the results");
+    if (fflush(stdout) != 0 || ferror(stdout))
+        die("the report on standard output could not be written; is the disk full?");
     struct output o = open_output(dir, "results.tsv");
     fwrite(r->text, 1, r->size, o.file);
     close_output(&o);
