@@ -1587,8 +1587,8 @@ const real *vae_forward(struct vae *v, size_t first, size_t rows) {
     return network_forward(net, v->z, half, net->depth, first, rows);
 }
 
-/* The loss of some rows: example (batch) and kl (batch), and ds of the logits where they are not
-   NULL, for the mean over B rows. */
+/* The loss of some rows: example (batch) and kl (batch); and where ds is not NULL, what the logits
+   collect, for the mean over B rows. */
 void vae_losses(struct vae *v, real *ds, const real *logits, size_t B, size_t first, size_t rows) {
     size_t d = v->net.code;
     const real *code = v->net.layer[v->net.half - 1].h;
@@ -1675,7 +1675,7 @@ struct parts vae_evaluate(struct vae *v, const struct images *images, size_t cou
         if (r)
             random_normal(v->noise, B * d, r);
         else
-            memset(v->noise, 0, B * d * sizeof(real));
+            memset(v->noise, 0, B * d * sizeof(real)); /* z = mu + sigma 0 */
         TEAM {
             size_t first = share(B, TILE_ROWS, core()),
                    rows = share(B, TILE_ROWS, core() + 1) - first, at = start + first;
@@ -1689,6 +1689,7 @@ struct parts vae_evaluate(struct vae *v, const struct images *images, size_t cou
                 activation_forward(xhat + at * PIXELS, logits + first * PIXELS, SIGMOID,
                                    rows * PIXELS);
         }
+        /* One core adds up, always in the same order: a sum of rounded numbers depends on it. */
         add_parts(&mean, v, B, 1 / (double)count);
     }
     return mean;
@@ -2090,7 +2091,7 @@ struct cloud {
 
 /* Of codes (count,d). The axes are the eigenvectors of the covariance, chapter 2's components. */
 struct cloud cloud_of(const real *code, size_t count, size_t d) {
-    double *H = allocate(d * d, sizeof *H);
+    double *H = allocate(d * d, sizeof *H); /* the covariance; jacobi leaves its diagonal */
     struct cloud c = {allocate(d, sizeof *H), allocate(d * d, sizeof *H), allocate(d, sizeof *H)};
     for (size_t r = 0; r < count; r++)
         for (size_t j = 0; j < d; j++)
@@ -2102,7 +2103,7 @@ struct cloud cloud_of(const real *code, size_t count, size_t d) {
                                 ((double)code[r * d + k] - c.mean[k]) / (double)count;
     jacobi(c.axis, H, d);
     for (size_t j = 0; j < d; j++)
-        c.variance[j] = fmax(0, H[j * d + j]);
+        c.variance[j] = fmax(0, H[j * d + j]); /* rounding may leave a little less than 0 */
     free(H);
     return c;
 }
@@ -2311,6 +2312,7 @@ void generate(const struct settings *s, const struct encoded *vae, const struct 
     real *invented = numbers(BLOCK_ROWS * BLOCK_ACROSS * PIXELS);
     for (size_t i = 0; i < BLOCK_ROWS * BLOCK_ACROSS * PIXELS; i++)
         invented[i] = 1;
+    /* Every kind of picture goes through the same arrays z and x, one after the other. */
     struct random r;
     random_seed(&r, s->seed + CODES_AT_RANDOM); /* as draw_samples, so --sample draws these again */
     printf("\nhow like digits? the nearest training image; how many of the ten nearest agree; how "
@@ -2537,7 +2539,7 @@ void estimate(const struct settings *s, struct vae *v, const real *code,
             /* no two images, and not q and p(z) either, share a draw */
             uint64_t seed = (((uint64_t)s->seed + 1) << 32) + (2 * i + (size_t)prior) * DRAWS;
             importance_weights(logw, v, x, prior ? none : code + 2 * i * d, DRAWS, seed);
-            double most = logw[0];
+            double most = logw[0]; /* does one draw carry the whole sum? */
             for (size_t k = 1; k < DRAWS; k++)
                 most = fmax(most, logw[k]);
             for (size_t k = 0; k < SIZES; k++) {
@@ -2619,6 +2621,7 @@ void examine(const struct settings *s, struct vae *v, struct trainer *t,
         printf("  the autoencoder:   bce %.2f, squared error %.2f\n", test.bce, test.squared);
         result(results, test.bce, "nats", "ae_bce");
         result(results, test.squared, "", "ae_sq");
+        /* Where the codes of the training images lie: these its decoder has been trained for. */
         real *all = numbers(count * d);
         evaluate(t, train_set, count, all, NULL);
         ae_cloud = cloud_of(all, count, d);
