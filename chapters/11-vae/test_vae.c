@@ -196,11 +196,12 @@ void foresee_code(struct whole *w, struct gc_tensor *t, const real *code, const 
         "The KL is not divided by B: the loss is a mean over the batch, of both parts.",
         "The KL is divided by B twice.",
         "beta is missing before the gradient of the KL.",
-        "beta is squared before the gradient of the KL.",
+        "beta stands before what comes from z; its place is before the gradient of the KL.",
         "The KL is counted twice.",
         "The KL is divided by the width of the code: it is a sum over the code, not a mean.",
         "The KL is divided by the number of pixels, and the cross-entropy is not.",
         "dz does not reach mu: dz/dmu = 1.",
+        "On the way from z to mu stands sigma: dz/dmu = 1.",
         "dz does not reach logvar.",
         "From z to logvar a half is missing: sigma is e^(logvar/2).",
         "From z to logvar stands e^logvar, the variance, where sigma is meant.",
@@ -211,7 +212,6 @@ void foresee_code(struct whole *w, struct gc_tensor *t, const real *code, const 
         "In the KL's gradient for logvar a sign is flipped: it is (e^logvar - 1) / 2.",
         "In the KL's gradient for logvar stands sigma where the variance e^logvar is meant.",
         "mu and logvar are swapped: the first d numbers of a row are mu, the others logvar.",
-        "mu has only what comes from the KL, logvar only what comes from z.",
         "The KL's gradient is cut off where logvar is below 0, and the KL is not.",
         "The KL's gradient is added without its derivative: mu and logvar stand for dKL/dmu and "
         "dKL/dlogvar."};
@@ -230,11 +230,12 @@ void foresee_code(struct whole *w, struct gc_tensor *t, const real *code, const 
                                            {z + B * m, path + B * v},
                                            {z + m / B, path + v / B},
                                            {z + m / beta, path + v / beta},
-                                           {z + m * beta, path + v * beta},
+                                           {z * beta + m / beta, path * beta + v / beta},
                                            {z + 2 * m, path + 2 * v},
                                            {z + m / (double)d, path + v / (double)d},
                                            {z + m / PIXELS, path + v / PIXELS},
                                            {m, path + v},
+                                           {z * sigma + m, path + v},
                                            {z + m, v},
                                            {z + m, 2 * path + v},
                                            {z + m, path * sigma + v},
@@ -245,7 +246,6 @@ void foresee_code(struct whole *w, struct gc_tensor *t, const real *code, const 
                                            {z + m, path - v},
                                            {z + m, path + scale * (sigma - 1) / 2},
                                            {path + v, z + m},
-                                           {m, path},
                                            {z + m, path + (logvar < 0 ? 0 : v)},
                                            {z + scale * mu, path + scale * logvar}};
         for (size_t n = 0; n < MISTAKES; n++) {
@@ -1269,6 +1269,10 @@ void foresee_bound(struct whole *w, struct gc_tensor *bce, struct gc_tensor *cod
         "The sign of logvar's own half is flipped: log w_k contains plus logvar / 2, the loss is "
         "minus its log.",
         "z_k from log p(z) is added whole: it must be multiplied by the share of the draw.",
+        "z_k from log p(z) is divided by K: it must be multiplied by the share of the draw.",
+        "What log p(z) adds to dz reaches mu, and not logvar: z_k depends on both.",
+        "logvar's own part is the KL's, (e^logvar - 1) / 2: here e^logvar comes by way of z_k and "
+        "noise_k, and only the -1/2 is its own.",
         "The sign of what log p(z) adds is flipped: the loss is minus a log, so z pulls with plus.",
         "dz is multiplied by the share once more: it came with it.",
         "This adds the KL in closed form. It is a mean over all z; here the draws at hand are "
@@ -1277,6 +1281,8 @@ void foresee_bound(struct whole *w, struct gc_tensor *bce, struct gc_tensor *cod
         "What logvar collects from z lacks sigma.",
         "What logvar collects from z lacks the half: sigma is e^(logvar/2).",
         "Only what log p(z) adds to dz reaches mu, what comes through the decoder is missing.",
+        "mu has what the last draw gives: an = stands where += is meant.",
+        "logvar has what the last draw gives: an = stands where += is meant.",
         "This is what the last draw gives: an = stands where += is meant."};
     enum { BCES = sizeof of_bce / sizeof *of_bce, CODES = sizeof of_code / sizeof *of_code };
     double *g[BCES], *h[CODES], share[B * DRAWN];
@@ -1310,6 +1316,9 @@ void foresee_bound(struct whole *w, struct gc_tensor *bce, struct gc_tensor *cod
             {a, a * slope - 0.5},
             {a, a * slope - own},
             {dz[i] + z, (dz[i] + z) * slope + own},
+            {dz[i] + z / DRAWN, (dz[i] + z / DRAWN) * slope + own},
+            {a, dz[i] * slope + own},
+            {a, a * slope + q * (exp(logvar) - 1) / 2},
             {dz[i] - q * z, (dz[i] - q * z) * slope + own},
             {q * dz[i] + q * z, (q * dz[i] + q * z) * slope + own},
             {dz[i] + kl * t->code[to], dz[i] * slope + kl * (exp(logvar) - 1) / 2},
@@ -1317,11 +1326,15 @@ void foresee_bound(struct whole *w, struct gc_tensor *bce, struct gc_tensor *cod
             {a, a * e / 2 + own},
             {a, a * slope * 2 + own},
             {q * z, q * z * slope + own},
+            {a, a * slope + own},
+            {a, a * slope + own},
             {a, a * slope + own}};
         for (size_t n = 0; n < CODES; n++) {
-            int alone = n + 1 == CODES; /* the last draw's takes the place of those before */
-            h[n][to] = (alone ? 0 : h[n][to]) + wrong[n][0];
-            h[n][to + CODE] = (alone ? 0 : h[n][to + CODE]) + wrong[n][1];
+            /* In the last three the last draw's takes the place of those before: in mu, in logvar,
+               in both. */
+            int mu_alone = n + 3 == CODES || n + 1 == CODES, logvar_alone = n + 2 >= CODES;
+            h[n][to] = (mu_alone ? 0 : h[n][to]) + wrong[n][0];
+            h[n][to + CODE] = (logvar_alone ? 0 : h[n][to + CODE]) + wrong[n][1];
         }
     }
 }

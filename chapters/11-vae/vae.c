@@ -1615,7 +1615,9 @@ void vae_free(struct vae *v) {
     free(v->kl);
 }
 
-/* Of some rows: encoder, code, z = mu + sigma noise, decoder. Returns the logits (batch,784). */
+/* --- forward and back through a vae --------------------------------------- */
+/* Of some rows: encoder, code, z = mu + sigma noise, decoder. Returns the logits (batch,784). The
+   decoder is the layers from `half` on: what it gets is z, not what the layer below it says. */
 const real *vae_forward(struct vae *v, size_t first, size_t rows) {
     struct network *net = &v->net;
     size_t d = net->code, half = net->half;
@@ -1624,8 +1626,8 @@ const real *vae_forward(struct vae *v, size_t first, size_t rows) {
     return network_forward(net, v->z, half, net->depth, first, rows);
 }
 
-/* The loss of some rows: example (batch) and kl (batch), and ds of the logits where they are not
-   NULL, for the mean over B rows. */
+/* The loss of some rows: example (batch) and kl (batch); and where ds is not NULL, what the logits
+   collect, for the mean over B rows. */
 void vae_losses(struct vae *v, real *ds, const real *logits, size_t B, size_t first, size_t rows) {
     size_t d = v->net.code;
     const real *code = v->net.layer[v->net.half - 1].h;
@@ -1634,7 +1636,8 @@ void vae_losses(struct vae *v, real *ds, const real *logits, size_t B, size_t fi
 }
 
 /* The way back for some rows, from ds of the logits down to ds of the first layer. What the encoder
-   says is used twice, for z and for the KL, and collects from both. */
+   says is used twice, for z and for the KL, and collects from both. dz is no layer's, so
+   network_zero does not know of it, and it is cleared here. */
 void vae_backward_inputs(struct vae *v, size_t B, size_t first, size_t rows) {
     struct network *net = &v->net;
     size_t d = net->code, half = net->half;
@@ -1671,7 +1674,11 @@ void add_parts(struct parts *sum, const struct vae *v, size_t B, double scale) {
 }
 
 /* One step on the B images whose numbers stand in which (B), with the noise in v->noise: chapter
-   5's, with another middle. Returns the sums of the losses over the batch. */
+   5's, with another middle. Returns the sums of the losses over the batch.
+
+   Up and down, a core is alone with its rows, and needs nobody. A weight collects from all rows, so
+   the cores meet before each takes its share of the weights; and they meet again before the weights
+   change, because what comes after shares them out in another way. */
 struct parts vae_step(struct vae *v, const struct images *images, const size_t *which, size_t B,
                       double rate) {
     struct network *net = &v->net;
@@ -1693,8 +1700,10 @@ struct parts vae_step(struct vae *v, const struct images *images, const size_t *
     return sum;
 }
 
+/* --- evaluating a vae ----------------------------------------------------- */
 /* The means over the first `count` images, with fresh noise from r, or at z = mu where r is NULL.
-   Where they are not NULL, code (count,2d) and xhat (count,784) keep what comes out for each. */
+   Where they are not NULL, code (count,2d) and xhat (count,784) keep what comes out for each.
+   Nothing is learned here: no gradient is asked for, and none is zeroed. */
 struct parts vae_evaluate(struct vae *v, const struct images *images, size_t count,
                           struct random *r, real *code, real *xhat) {
     struct network *net = &v->net;
@@ -1705,7 +1714,7 @@ struct parts vae_evaluate(struct vae *v, const struct images *images, size_t cou
         if (r)
             random_normal(v->noise, B * d, r);
         else
-            memset(v->noise, 0, B * d * sizeof(real));
+            memset(v->noise, 0, B * d * sizeof(real)); /* z = mu + sigma 0 */
         TEAM {
             size_t first = share(B, TILE_ROWS, core()),
                    rows = share(B, TILE_ROWS, core() + 1) - first, at = start + first;
@@ -1719,12 +1728,13 @@ struct parts vae_evaluate(struct vae *v, const struct images *images, size_t cou
                 activation_forward(xhat + at * PIXELS, logits + first * PIXELS, SIGMOID,
                                    rows * PIXELS);
         }
+        /* One core adds up, always in the same order: a sum of rounded numbers depends on it. */
         add_parts(&mean, v, B, 1 / (double)count);
     }
     return mean;
 }
 
-/* --- importance weights ------------------------------------------------------- */
+/* --- log of a mean -------------------------------------------------------- */
 /* log ((e^a_1 + ... + e^a_n) / n). The largest is taken out, so that no power overflows and at
    least one is 1. */
 double log_mean_exp(const double *a, size_t n) {
@@ -1736,6 +1746,16 @@ double log_mean_exp(const double *a, size_t n) {
     return most + log(sum / (double)n);
 }
 
+/* L_k of Burda and others (2016) from K draws, K a multiple of k: the draws in groups of k, the
+   mean over the groups of the log of the mean weight. L_1 is the ELBO. */
+double importance_bound(const double *logw, size_t K, size_t k) {
+    double sum = 0;
+    for (size_t start = 0; start < K; start += k)
+        sum += log_mean_exp(logw + start, k);
+    return sum / (double)(K / k);
+}
+
+/* --- importance weights --------------------------------------------------- */
 /* logw (K) = log p(x|z) + log p(z) - log q(z) for K draws z from q, the normal distribution of
    which code (2d) says mu and logvar: the encoder's for x (784), or p(z) itself where all are 0.
    With noise = (z - mu) / sigma,
@@ -1754,7 +1774,7 @@ void importance_weights(double *logw, struct vae *v, const real *x, const real *
         for (size_t k = first; k < K; k += net->batch) { /* draw k + r in row first + r */
             size_t rows = least(room, K - k);
             for (size_t r = first; r < first + rows; r++) {
-                struct random own;
+                struct random own; /* number k + r - first of this image */
                 random_seed(&own, seed + k + r - first);
                 random_normal(v->noise + r * d, d, &own);
                 reparameterize(v->z + r * d, code, v->noise + r * d, 1, d);
@@ -1771,15 +1791,6 @@ void importance_weights(double *logw, struct vae *v, const real *x, const real *
             }
         }
     }
-}
-
-/* L_k of Burda and others (2016) from K draws, K a multiple of k: the draws in groups of k, the
-   mean over the groups of the log of the mean weight. L_1 is the ELBO. */
-double importance_bound(const double *logw, size_t K, size_t k) {
-    double sum = 0;
-    for (size_t start = 0; start < K; start += k)
-        sum += log_mean_exp(logw + start, k);
-    return sum / (double)(K / k);
 }
 
 /* --- active units ------------------------------------------------------------- */
@@ -1865,7 +1876,7 @@ double error_of(const struct mean *m) {
 /* p(x) of the toy for codes of 1, 2, 3 ... numbers, and how long the sum takes. */
 void toy(struct results *results) {
     enum { LONGEST = 9, BEYOND = 20 };
-    double took = 0;
+    double took = 0; /* by the last sum, which is the longest */
     uint64_t terms = 0;
     printf("six values: p(x) = sum of p(x|z) p(z), every term added up\n"
            "  numbers in z         terms     the sum   known answer    seconds\n");
@@ -1880,7 +1891,7 @@ void toy(struct results *results) {
     }
     /* Longer sums take longer in proportion to their terms, and we need not wait to know. */
     double far = pow(VALUES, BEYOND), years = took / (double)terms * far / (365.25 * 86400);
-    printf("  %12d  %12.4g                          %9.2g years at this speed\n\n", BEYOND, far,
+    printf("  %12d  %12.4g                          %9.2f years at this speed\n\n", BEYOND, far,
            years);
     result(results, far, "terms", "toy_terms_%d", BEYOND);
     result(results, years * 365.25 * 86400, "seconds", "toy_seconds_%d", BEYOND);
@@ -1917,6 +1928,7 @@ struct epoch train_epoch(struct vae *v, struct trainer *t, const struct settings
                          struct progress *bar) {
     struct epoch e = {{0, 0, 0}, 0, {0, 0}, 0};
     size_t steps = (count + s->batch - 1) / s->batch, ae_seen = 0;
+    /* One after the other, not step by step in turns, so that each can be timed. */
     for (int which = 0; which < 2; which++) {
         double start = seconds();
         for (size_t k = 0; k < steps && !interrupted; k++) {
@@ -1925,6 +1937,7 @@ struct epoch train_epoch(struct vae *v, struct trainer *t, const struct settings
             size_t B = least(s->batch, count - k * s->batch);
             const size_t *batch = order + k * s->batch;
             if (which == 0) {
+                /* by one core, before the team begins: so it does not depend on how many there are */
                 random_normal(v->noise, B * v->net.code, noise);
                 struct parts p = vae_step(v, train_set, batch, B, rate);
                 e.vae.bce += p.bce;
@@ -1995,7 +2008,9 @@ void train(struct vae *v, struct trainer *t, const struct settings *s,
         took[0][done] = e.took[0];
         took[1][done++] = e.took[1];
         whole += !interrupted;
-        struct random fixed; /* the same noise after each epoch */
+        /* The same noise after each epoch, so that only the weights make the difference between two
+           lines of the table. */
+        struct random fixed;
         random_seed(&fixed, s->seed + NOISE_OF_EPOCHS);
         struct parts test = vae_evaluate(v, test_set, tests, &fixed, NULL, NULL);
         struct parts at_mu = vae_evaluate(v, test_set, tests, NULL, NULL, NULL);
@@ -2033,7 +2048,8 @@ void train(struct vae *v, struct trainer *t, const struct settings *s,
     free(took[1]);
 }
 
-/* xhat (n,784) = what the decoder of either network draws for the codes z (n,d) */
+/* xhat (n,784) = what the decoder of either network draws for the codes z (n,d). It is the mean of
+   p(x|z), brightness: the coins are not thrown. */
 void decode(real *xhat, struct network *net, const real *z, size_t n) {
     for (size_t start = 0; start < n; start += net->batch) {
         size_t B = least(net->batch, n - start);
@@ -2058,7 +2074,8 @@ void write_square(const char *dir, const char *name, const real *picture, size_t
     free(sheet);
 }
 
-/* n pictures that nobody has drawn: z from p(z), then the decoder. */
+/* n pictures that nobody has drawn: z from p(z), then the decoder. The codes of the first are the
+   same whatever n is. */
 void draw_samples(const struct settings *s, struct network *net, size_t n) {
     struct random r;
     random_seed(&r, s->seed + CODES_AT_RANDOM);
@@ -2078,7 +2095,7 @@ struct cloud {
 
 /* Of codes (count,d). The axes are the eigenvectors of the covariance, chapter 2's components. */
 struct cloud cloud_of(const real *code, size_t count, size_t d) {
-    double *H = allocate(d * d, sizeof *H);
+    double *H = allocate(d * d, sizeof *H); /* the covariance; jacobi leaves its diagonal */
     struct cloud c = {allocate(d, sizeof *H), allocate(d * d, sizeof *H), allocate(d, sizeof *H)};
     for (size_t r = 0; r < count; r++)
         for (size_t j = 0; j < d; j++)
@@ -2090,7 +2107,7 @@ struct cloud cloud_of(const real *code, size_t count, size_t d) {
                                 ((double)code[r * d + k] - c.mean[k]) / (double)count;
     jacobi(c.axis, H, d);
     for (size_t j = 0; j < d; j++)
-        c.variance[j] = fmax(0, H[j * d + j]);
+        c.variance[j] = fmax(0, H[j * d + j]); /* rounding may leave a little less than 0 */
     free(H);
     return c;
 }
@@ -2101,7 +2118,8 @@ void cloud_free(struct cloud *c) {
     free(c->variance);
 }
 
-/* z (n,d) = standard normal numbers, moved and stretched to the mean and covariance of a cloud */
+/* z (n,d) = standard normal numbers, moved and stretched to the mean and covariance of a cloud:
+   along each axis as far as the codes spread there, and the axes added up. */
 void draw_like(real *z, const struct cloud *c, size_t n, size_t d, struct random *r) {
     real *noise = numbers(d);
     for (size_t i = 0; i < n; i++) {
@@ -2134,7 +2152,7 @@ void keep_nearest(size_t *who, real *far, const real *dots, const real *length, 
                   size_t n) {
     for (size_t i = 0; i < n; i++) {
         real distance = length[i] - 2 * dots[i];
-        size_t have = least(start + i, NEAR), at = have;
+        size_t have = least(start + i, NEAR), at = have; /* its place: behind all that are nearer */
         while (at > 0 && distance < far[at - 1])
             at--;
         if (at == NEAR)
@@ -2179,6 +2197,7 @@ void find_nearest(size_t *who, real *far, const real *picture, size_t n,
     free(length);
 }
 
+/* See struct verdict. keep_nearest has left out the picture's own square: it is added here. */
 struct verdict judge(const real *picture, size_t n, const struct images *train_set, size_t count) {
     struct verdict v;
     memset(&v, 0, sizeof v);
@@ -2206,6 +2225,7 @@ struct verdict judge(const real *picture, size_t n, const struct images *train_s
     return v;
 }
 
+/* A row of the table, and its numbers among the results under `name`. */
 void report(struct results *results, const char *what, const char *name, const real *picture,
             size_t n, const struct images *train_set, size_t count) {
     if (n == 0)
@@ -2296,11 +2316,15 @@ void generate(const struct settings *s, const struct encoded *vae, const struct 
     real *invented = numbers(BLOCK_ROWS * BLOCK_ACROSS * PIXELS);
     for (size_t i = 0; i < BLOCK_ROWS * BLOCK_ACROSS * PIXELS; i++)
         invented[i] = 1;
+    /* Every kind of picture goes through the same arrays z and x, one after the other. */
     struct random r;
-    random_seed(&r, s->seed + CODES_AT_RANDOM);
+    random_seed(&r, s->seed + CODES_AT_RANDOM); /* as draw_samples, so --sample draws these again */
+    printf("\nhow like digits? the nearest training image; how many of the ten nearest agree; how "
+           "gray");
     printf("\nbeside %6zu training images:                squared distance    10 nearest:    "
            "entropy\n%48sof the nearest     same digit       nats\n",
            count, "");
+    /* What is nearest to a real digit that the networks have not seen? The measure for all below. */
     brightness(x, test_set->pixel, n * PIXELS);
     report(results, "test images", "test", x, n, train_set, count);
     for (size_t i = 0; i < n; i++)
@@ -2337,6 +2361,7 @@ void generate(const struct settings *s, const struct encoded *vae, const struct 
         report(results, "autoencoder, midpoints of two test codes", "ae_midpoints", x, pairs,
                train_set, count);
     }
+    /* Half way between two pictures instead of two codes: both digits at once, each half as bright. */
     for (size_t p = 0; p < pairs; p++)
         for (size_t i = 0; i < PIXELS; i++)
             x[p * PIXELS + i] = (real)(test_set->pixel[pair[2 * p] * PIXELS + i] +
@@ -2427,6 +2452,7 @@ void scatter_codes(const struct settings *s, size_t d, const real *code, const r
     double *activity = allocate(d, sizeof *activity), *kl = allocate(d, sizeof *kl);
     size_t most[2] = {0, 1};
     active_units(activity, kl, code, tests, d);
+    /* the largest; then the largest of the others, beginning with whichever is not the first */
     for (int which = 0; which < 2; which++)
         for (size_t j = 0; j < d; j++)
             if (kl[j] > kl[most[which]] && (which == 0 || j != most[0]))
@@ -2514,9 +2540,10 @@ void estimate(const struct settings *s, struct vae *v, const real *code,
         brightness(x, test_set->pixel + i * PIXELS, PIXELS);
         double elbo = 0;
         for (int prior = 0; prior < 2; prior++) {
+            /* no two images, and not q and p(z) either, share a draw */
             uint64_t seed = (((uint64_t)s->seed + 1) << 32) + (2 * i + (size_t)prior) * DRAWS;
             importance_weights(logw, v, x, prior ? none : code + 2 * i * d, DRAWS, seed);
-            double most = logw[0];
+            double most = logw[0]; /* does one draw carry the whole sum? */
             for (size_t k = 1; k < DRAWS; k++)
                 most = fmax(most, logw[k]);
             for (size_t k = 0; k < SIZES; k++) {
@@ -2598,6 +2625,7 @@ void examine(const struct settings *s, struct vae *v, struct trainer *t,
         printf("  the autoencoder:   bce %.2f, squared error %.2f\n", test.bce, test.squared);
         result(results, test.bce, "nats", "ae_bce");
         result(results, test.squared, "", "ae_sq");
+        /* Where the codes of the training images lie: these its decoder has been trained for. */
         real *all = numbers(count * d);
         evaluate(t, train_set, count, all, NULL);
         ae_cloud = cloud_of(all, count, d);
@@ -2672,6 +2700,8 @@ int main(int argc, char **argv) {
         s.layers.size[s.layers.n - 1] = s.code;
     if (s.sample && !*s.load)
         bad_option("--sample", NULL, "needs trained weights from --load");
+    if (s.sample && *s.save)
+        bad_option("--save", NULL, "has nothing to write: with --sample nothing is trained");
 
     /* Training needs room for a batch. Where nothing is trained, larger pieces keep more cores busy.
      */
@@ -2700,7 +2730,7 @@ int main(int argc, char **argv) {
     if (*s.load)
         load_weights(&v.net, s.load);
     if (*s.save)
-        check_place(s.save);
+        check_place(s.save); /* now, not after the training */
     struct trainer t = {.net = &ae,
                         .adam = adam_new(ae.parameters),
                         .x = numbers(room * PIXELS),
@@ -2712,7 +2742,8 @@ int main(int argc, char **argv) {
     open_results(&results);
     toy(&results);
     print_network(&v.net);
-    printf("%zu training images, %zu test images, batches of %zu\n", count, tests, s.batch);
+    printf("%zu training images, %zu test images, batches of %zu; losses in nats an image\n", count,
+           tests, s.batch);
     result(&results, (double)v.net.parameters, "parameters", "parameters");
     if (s.epochs)
         train(&v, &t, &s, &train_set, count, &test_set, tests, &r, &results);
