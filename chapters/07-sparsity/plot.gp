@@ -81,19 +81,24 @@ if (has('tradeoff.tsv')) {
     set label 2 "twice the error without a penalty" at 20, 2*none offset 0,0.7
     set label 3 "10 %" at 10.3, graph 0.96
     points(name) = int(system("awk -F'\t' '$1 == \"".name."\"' '".out."/tradeoff.tsv' | wc -l"))
+    sigmoids = points("none sigmoid")
+    l1s = points("L1")
+    kls = points("KL")
+    eachs = points("KL of each")
+    weights = points("L1 on weights")
     # A curve for which there is no run is plotted where nobody sees it. Each lambda stands beside its point, in the colour of its
     # curve: L1's to the upper right and KL's to the left, but where the two curves meet, the other way round.
-    lambda(name, wanted, value) = wanted && points(name) ? sprintf("%g", value) : ""
+    lambda(runs, wanted, value) = wanted && runs ? sprintf("%g", value) : ""
     plot line("none") using 3:4 with points linetype 5 pointsize 2 title "no penalty, ReLU", \
-         (points("none sigmoid") ? line("none sigmoid") : line("none")) using (points("none sigmoid") ? $3 : 1e-9):4 with points linetype 5 pointtype 12 pointsize 2 title points("none sigmoid") ? "no penalty, sigmoid" : "", \
-         (points("L1") ? line("L1") : line("none")) using (points("L1") ? $3 : 1e-9):4 with linespoints linetype 1 pointsize 1.3 title points("L1") ? "L1" : "", \
-         (points("L1") ? line("L1") : line("none")) using 3:4:(lambda("L1", $0 == 3, $2)) with labels textcolor "#0072B2" offset -2.4,-0.5 notitle, \
-         (points("L1") ? line("L1") : line("none")) using 3:4:(lambda("L1", $0 != 3, $2)) with labels textcolor "#0072B2" offset 2.2,0.6 notitle, \
-         (points("KL") ? line("KL") : line("none")) using (points("KL") ? $3 : 1e-9):4 with linespoints linetype 3 pointsize 1.3 title points("KL") ? "KL of the mean" : "", \
-         (points("KL") ? line("KL") : line("none")) using 3:4:(lambda("KL", $0 == 4, $2)) with labels textcolor "#009E73" offset 1.6,0.5 notitle, \
-         (points("KL") ? line("KL") : line("none")) using 3:4:(lambda("KL", $0 != 4, $2)) with labels textcolor "#009E73" offset -3.6,-0.2 notitle, \
-         (points("KL of each") ? line("KL of each") : line("none")) using (points("KL of each") ? $3 : 1e-9):4 with points linetype 2 pointsize 1.6 title points("KL of each") ? "KL of each image" : "", \
-         (points("L1 on weights") ? line("L1 on weights") : line("none")) using (points("L1 on weights") ? $3 : 1e-9):4 with points linetype 4 pointsize 1.6 title points("L1 on weights") ? "L1 on weights" : ""
+         (sigmoids ? line("none sigmoid") : line("none")) using (sigmoids ? $3 : 1e-9):4 with points linetype 5 pointtype 12 pointsize 2 title sigmoids ? "no penalty, sigmoid" : "", \
+         (l1s ? line("L1") : line("none")) using (l1s ? $3 : 1e-9):4 with linespoints linetype 1 pointsize 1.3 title l1s ? "L1" : "", \
+         (l1s ? line("L1") : line("none")) using 3:4:(lambda(l1s, $0 == 3, $2)) with labels textcolor "#0072B2" offset -2.4,-0.5 notitle, \
+         (l1s ? line("L1") : line("none")) using 3:4:(lambda(l1s, $0 != 3, $2)) with labels textcolor "#0072B2" offset 2.2,0.6 notitle, \
+         (kls ? line("KL") : line("none")) using (kls ? $3 : 1e-9):4 with linespoints linetype 3 pointsize 1.3 title kls ? "KL of the mean" : "", \
+         (kls ? line("KL") : line("none")) using 3:4:(lambda(kls, $0 == 4, $2)) with labels textcolor "#009E73" offset 1.6,0.5 notitle, \
+         (kls ? line("KL") : line("none")) using 3:4:(lambda(kls, $0 != 4, $2)) with labels textcolor "#009E73" offset -3.6,-0.2 notitle, \
+         (eachs ? line("KL of each") : line("none")) using (eachs ? $3 : 1e-9):4 with points linetype 2 pointsize 1.6 title eachs ? "KL of each image" : "", \
+         (weights ? line("L1 on weights") : line("none")) using (weights ? $3 : 1e-9):4 with points linetype 4 pointsize 1.6 title weights ? "L1 on weights" : ""
     unset arrow
     unset label
     unset logscale
@@ -109,7 +114,7 @@ if (has('tradeoff.tsv')) {
     set xlabel "active units, %"
     set ylabel ""
     plot line("none") using 3:4 with points pointtype "n" notitle, \
-         (points("L1") ? line("L1") : line("none")) using (points("L1") ? $3 : 1e-9):4 with points pointtype "1" notitle, \
-         (points("KL") ? line("KL") : line("none")) using (points("KL") ? $3 : 1e-9):4 with points pointtype "k" notitle, \
-         (points("L1 on weights") ? line("L1 on weights") : line("none")) using (points("L1 on weights") ? $3 : 1e-9):4 with points pointtype "w" notitle
+         (l1s ? line("L1") : line("none")) using (l1s ? $3 : 1e-9):4 with points pointtype "1" notitle, \
+         (kls ? line("KL") : line("none")) using (kls ? $3 : 1e-9):4 with points pointtype "k" notitle, \
+         (weights ? line("L1 on weights") : line("none")) using (weights ? $3 : 1e-9):4 with points pointtype "w" notitle
 }
