@@ -892,7 +892,7 @@ real *numbers(size_t n) {
     size_t bytes = (n * sizeof(real) + 64) / 64 * 64;
     real *p = aligned_alloc(64, bytes);
     if (!p)
-        die("not enough memory for %zu numbers; try fewer --units or a smaller --batch", n);
+        die("not enough memory for %zu numbers; try a smaller --code or --batch", n);
     return memset(p, 0, bytes);
 }
 
@@ -1185,6 +1185,7 @@ struct run {
     int main;                                                        /* is it looked at closely? */
     double sq, active, aloud, treves, dead, silenced, mean, longest; /* on the test images */
     double small_weights; /* of 100 weights of the encoder, those between -0.001 and 0.001 */
+    double dead_mean;     /* what the dead units say on average */
     double seconds;       /* for an epoch */
 };
 
@@ -1293,14 +1294,17 @@ void judge(struct autoencoder *m, struct run *run, struct bench *b) {
         run->silenced +=
             squared_error_forward(b->example, m->decoder.h, b->x, B, PIXELS) * (double)B;
     }
-    run->longest = 0;
+    run->longest = run->dead_mean = 0;
+    mean_activation(b->mean, b->code, b->tests, d);
     for (size_t j = 0; j < d; j++) {
         double length = 0;
         for (size_t i = 0; i < PIXELS; i++)
             length += pow((double)m->decoder.W[j * PIXELS + i], 2);
         run->longest = fmax(run->longest, sqrt(length));
         run->dead += used[j] == 0;
+        run->dead_mean += used[j] == 0 ? b->mean[j] : 0;
     }
+    run->dead_mean /= fmax(run->dead, 1);
     run->small_weights = 0;
     for (size_t k = 0; k < m->n * d; k++)
         run->small_weights += 100.0 * (fabs(m->encoder.W[k]) < (real)0.001) / (double)(m->n * d);
@@ -1495,6 +1499,7 @@ void report_run(const struct run *run, double units, struct results *results) {
     result(results, run->silenced, "", "silenced_%s", key);
     result(results, run->mean, "", "mean_%s", key);
     result(results, run->dead, "units", "dead_%s", key);
+    result(results, run->dead_mean, "", "dead_mean_%s", key);
     result(results, run->longest, "", "longest_%s", key);
     result(results, run->small_weights, "%", "small_weights_%s", key);
 }
@@ -1600,7 +1605,7 @@ int main(int argc, char **argv) {
     const struct option table[] = {
         {"--data", "folder of IDX files, gzipped or not", 's', &s.data, 0, 0},
         {"--out", "folder for results and pictures", 's', &s.out, 0, 0},
-        {"--units", "width of the code", 'n', &s.units, 1, 100000},
+        {"--code", "width of the code", 'n', &s.units, 1, 100000},
         {"--epochs", "times through the training images, for each run; 0: none", 'n', &s.epochs, 0,
          1000000},
         {"--batch", "images in a step", 'n', &s.batch, 1, 100000},
