@@ -895,7 +895,7 @@ real *numbers(size_t n) {
     size_t bytes = (n * sizeof(real) + 64) / 64 * 64;
     real *p = aligned_alloc(64, bytes);
     if (!p)
-        die("not enough memory for %zu numbers; try fewer --units or a smaller --batch", n);
+        die("not enough memory for %zu numbers; try a smaller --code or --batch", n);
     return memset(p, 0, bytes);
 }
 
@@ -1187,7 +1187,9 @@ struct run {
     struct penalty penalty;
     int main;                                                        /* is it looked at closely? */
     double sq, active, aloud, treves, dead, silenced, mean, longest; /* on the test images */
-    double seconds;                                                  /* for an epoch */
+    double small_weights; /* of 100 weights of the encoder, those between -0.001 and 0.001 */
+    double dead_mean;     /* what the dead units say on average */
+    double seconds;       /* for an epoch */
 };
 
 /* What all runs share. */
@@ -1244,7 +1246,7 @@ void train(struct autoencoder *m, struct run *run, struct bench *b) {
             gather(b->x, &b->train, b->order + k * s->batch, B);
             struct losses l =
                 autoencoder_gradient(m, &run->penalty, b->example, b->mean, NULL, b->x, b->x, B);
-            /* An image has a squared length of about 100. The comparison is false for a NaN. */
+            /* An image has a squared length of about 80. The comparison is false for a NaN. */
             if (!(l.squared < 1e5)) {
                 hide_progress(&b->bar);
                 die("%s: the squared error has grown to %.3g: the steps are too large; try a "
@@ -1295,14 +1297,20 @@ void judge(struct autoencoder *m, struct run *run, struct bench *b) {
         run->silenced +=
             squared_error_forward(b->example, m->decoder.h, b->x, B, PIXELS) * (double)B;
     }
-    run->longest = 0;
+    run->longest = run->dead_mean = 0;
+    mean_activation(b->mean, b->code, b->tests, d);
     for (size_t j = 0; j < d; j++) {
         double length = 0;
         for (size_t i = 0; i < PIXELS; i++)
             length += pow((double)m->decoder.W[j * PIXELS + i], 2);
         run->longest = fmax(run->longest, sqrt(length));
         run->dead += used[j] == 0;
+        run->dead_mean += used[j] == 0 ? b->mean[j] : 0;
     }
+    run->dead_mean /= fmax(run->dead, 1);
+    run->small_weights = 0;
+    for (size_t k = 0; k < m->n * d; k++)
+        run->small_weights += 100.0 * (fabs(m->encoder.W[k]) < (real)0.001) / (double)(m->n * d);
     run->sq /= tests;
     run->active *= 100 / tests;
     run->aloud *= 100 / tests;
@@ -1340,25 +1348,29 @@ void sort_by_use(size_t *order, const real *code, size_t tests, size_t d, double
 }
 
 /* A sheet of strokes, and one of the encoder's weights for the same units: every so-manyth of
-   those that are in use, from the busiest on. */
+   those that are in use, from the busiest on. Each stroke is as bright as it can be, unless it has
+   next to no ink. All weights have one scale: what is small beside the others looks gray. */
 void draw_filters(struct autoencoder *m, const struct run *run, const struct bench *b) {
     enum { ROWS = 6, COLS = 16 };
     size_t d = m->d, *order = allocate(d, sizeof *order), alive = d - (size_t)run->dead;
     real *strokes = numbers(ROWS * COLS * PIXELS), *weights = numbers(ROWS * COLS * PIXELS);
     char name[64];
+    real weight = (real)1e-9;
     sort_by_use(order, b->code, b->tests, d, run->f == SIGMOID ? aloud : 0);
     for (size_t k = 0; k < ROWS * COLS && k < alive; k++) {
         size_t j = order[alive > ROWS * COLS ? k * alive / (ROWS * COLS) : k];
-        real ink = (real)1e-9, weight = (real)1e-9;
+        real ink = (real)0.01;
         for (size_t i = 0; i < PIXELS; i++) {
             ink = fmax(ink, m->decoder.W[j * PIXELS + i]);
             weight = fmax(weight, fabs(m->encoder.W[i * d + j]));
         }
         for (size_t i = 0; i < PIXELS; i++) {
             strokes[k * PIXELS + i] = m->decoder.W[j * PIXELS + i] / ink;
-            weights[k * PIXELS + i] = (1 + m->encoder.W[i * d + j] / weight) / 2;
+            weights[k * PIXELS + i] = m->encoder.W[i * d + j];
         }
     }
+    for (size_t k = 0; k < ROWS * COLS * PIXELS; k++)
+        weights[k] = (1 + weights[k] / weight) / 2;
     snprintf(name, sizeof name, "strokes-%s.png", run->key);
     write_sheet(b->s->out, name, strokes, ROWS, COLS, 2);
     snprintf(name, sizeof name, "weights-%s.png", run->key);
@@ -1368,7 +1380,8 @@ void draw_filters(struct autoencoder *m, const struct run *run, const struct ben
     free(weights);
 }
 
-/* Pictures that no digit is: a digit upside down, its pixels in another order, and noise. */
+/* Pictures that no digit is: a digit upside down, its pixels in another order, and noise with about
+   as much squared length as a digit. */
 enum strange { DIGIT, UPSIDE_DOWN, SHUFFLED, NOISE, STRANGE, EACH_SHOWN = 4 };
 const char *strange_name[STRANGE] = {"digits", "upside down", "pixels shuffled", "noise"};
 
@@ -1382,14 +1395,13 @@ void make_strange(real *x, const struct bench *b, size_t r, enum strange kind) {
         shuffle(order, PIXELS, &random);
     for (size_t i = 0; i < PIXELS; i++) {
         size_t from = kind == UPSIDE_DOWN ? PIXELS - 1 - i : kind == SHUFFLED ? order[i] : i;
-        x[i] = kind == NOISE ? (real)(random_uniform(&random, 0, 1) < 0.13)
+        x[i] = kind == NOISE ? (real)(random_uniform(&random, 0, 1) < 0.1)
                              : pixel[from] * ((real)1 / 255);
     }
 }
 
 /* The error on strange pictures, in per cent of their squared length; and a few for the sheet:
-   shown (STRANGE * EACH_SHOWN, 784). input gets
-   the pictures themselves. */
+   shown (STRANGE * EACH_SHOWN, 784) gets the reconstructions, input the pictures themselves. */
 void judge_strange(double *error, real *shown, real *input, struct autoencoder *m,
                    const struct bench *b) {
     size_t some = least(b->tests, 200);
@@ -1473,7 +1485,7 @@ void print_run(const struct run *run) {
            run->dead, run->longest, interrupted ? "  (stopped)" : "");
 }
 
-void report_run(const struct run *run, struct results *results) {
+void report_run(const struct run *run, double units, struct results *results) {
     const char *key = run->key;
     if (!run->main) {
         result(results, run->sq, "", "%s_%g_sq", key, run->penalty.lambda);
@@ -1484,12 +1496,15 @@ void report_run(const struct run *run, struct results *results) {
     }
     result(results, run->sq, "", "test_sq_%s", key);
     result(results, run->active, "%", "active_%s", key);
+    result(results, run->active * units / 100, "units", "active_units_%s", key);
     result(results, run->aloud, "%", "aloud_%s", key);
     result(results, run->treves, "", "treves_%s", key);
     result(results, run->silenced, "", "silenced_%s", key);
     result(results, run->mean, "", "mean_%s", key);
     result(results, run->dead, "units", "dead_%s", key);
+    result(results, run->dead_mean, "", "dead_mean_%s", key);
     result(results, run->longest, "", "longest_%s", key);
+    result(results, run->small_weights, "%", "small_weights_%s", key);
 }
 
 /* Trains, judges, draws. Returns how many of the n runs were done before an interruption: one at
@@ -1507,7 +1522,7 @@ size_t all_runs(struct run *run, size_t n, struct bench *b, struct results *resu
         train(&m, now, b);
         judge(&m, now, b);
         print_run(now);
-        report_run(now, results);
+        report_run(now, (double)s->units, results);
         if (now->main) {
             count_activations(histogram[done], now, b);
             draw_filters(&m, now, b);
@@ -1593,7 +1608,7 @@ int main(int argc, char **argv) {
     const struct option table[] = {
         {"--data", "folder of IDX files, gzipped or not", 's', &s.data, 0, 0},
         {"--out", "folder for results and pictures", 's', &s.out, 0, 0},
-        {"--units", "width of the code", 'n', &s.units, 1, 100000},
+        {"--code", "width of the code", 'n', &s.units, 1, 100000},
         {"--epochs", "times through the training images, for each run; 0: none", 'n', &s.epochs, 0,
          1000000},
         {"--batch", "images in a step", 'n', &s.batch, 1, 100000},
@@ -1635,11 +1650,15 @@ int main(int argc, char **argv) {
            "%zu epoch%s\n",
            s.units, b.count, b.tests, s.batch, n, s.epochs, s.epochs == 1 ? "" : "s");
     size_t done = all_runs(run, n, &b, &results);
-    double lit = 0;
-    for (size_t k = 0; k < b.tests * PIXELS; k++)
-        lit += 100.0 * (b.test.pixel[k] > 0) / (double)(b.tests * PIXELS);
-    printf("\n%.1f %% of the pixels of the test images are lit\n", lit);
-    result(&results, lit, "%", "lit_pixels");
+    double lit = 0, length = 0;
+    for (size_t k = 0; k < b.tests * PIXELS; k++) {
+        lit += (b.test.pixel[k] > 0) / (double)b.tests;
+        length += pow(b.test.pixel[k] / 255.0, 2) / (double)b.tests;
+    }
+    printf("\na test image has %.0f lit pixels of %d, and a squared length of %.0f\n", lit, PIXELS,
+           length);
+    result(&results, lit, "pixels", "lit_pixels");
+    result(&results, length, "", "squared_length");
     result(&results, run[0].sq, "", "test_sq");
     if (done > 3) { /* what sparsity costs, in errors of the code without a penalty */
         result(&results, run[1].sq / run[0].sq, "", "ratio_l1");

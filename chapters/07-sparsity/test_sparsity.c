@@ -238,6 +238,18 @@ void add_tensors(struct gradcheck *check, struct small *w) {
             }
         }
     foresee_code(w, a, back);
+    double *from_sums = foresee(w, V,
+                                "The gradient of V is taken from the sums s: it is the code a "
+                                "that V is multiplied with.",
+                                NULL);
+    for (size_t k = 0; k < D * N; k++) {
+        from_sums[k] = 0;
+        for (size_t r = 0; r < n; r++)
+            from_sums[k] += m->encoder.s[r * D + k / N] * 2 *
+                            (xhat[r * N + k % N] - w->target[r * N + k % N]) / (double)n;
+        if (w->penalty.kind == L1_WEIGHTS)
+            from_sums[k] += w->penalty.lambda * (m->decoder.W[k] > 0 ? 1 : -1);
+    }
     double *slopeless = foresee(w, s, "The activation's derivative is missing: ds is da.", NULL);
     memcpy(slopeless, m->encoder.dh, n * D * sizeof *slopeless);
     if (w->penalty.kind == L1_WEIGHTS) {
@@ -639,7 +651,8 @@ void repaired_kl(void **state) {
 void selectivity(void **state) {
     (void)state;
     static struct exercise e;
-    static double fixed_q[B * D], fixed_m[B * D], no_square[B * D], once[B * D];
+    static double fixed_q[B * D], fixed_m[B * D], no_square[B * D], once[B * D], added[B * D],
+        no_share[B * D];
     new_exercise(&e, 22);
     double example[B];
     selectivity_loss(&e, example);
@@ -649,6 +662,8 @@ void selectivity(void **state) {
         fixed_m[k] = -2 * l * m * m * e.a[k] / (B * q * q);
         no_square[k] = 2 * l * m / (B * q) - 2 * l * m * m * e.a[k] / (B * q);
         once[k] = 2 * l * m / (B * q) - l * m * m * e.a[k] / (B * q * q);
+        added[k] = fixed_q[k] - fixed_m[k];
+        no_share[k] = fixed_q[k] + B * fixed_m[k];
     }
     struct gradcheck check = {.title = "exercise 7, part 2: selectivity",
                               .loss = selectivity_loss,
@@ -662,6 +677,9 @@ void selectivity(void **state) {
                NULL, fixed_m);
     gc_foresee(a, "In the second half of the quotient rule q must be squared.", NULL, no_square);
     gc_foresee(a, "The square in q has the slope 2 a: the 2 is missing.", NULL, once);
+    gc_foresee(a, "The second half of the quotient rule is subtracted, not added.", NULL, added);
+    gc_foresee(a, "The activation has a share of 1/B in q, too: there it is missing.", NULL,
+               no_share);
     assert_int_equal(gc_run(&check), 0);
 }
 #endif
