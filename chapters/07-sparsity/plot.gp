@@ -92,11 +92,11 @@ if (has('tradeoff.tsv')) {
     plot line("none") using 3:4 with points linetype 5 pointsize 2 title "no penalty, ReLU", \
          (sigmoids ? line("none sigmoid") : line("none")) using (sigmoids ? $3 : 1e-9):4 with points linetype 5 pointtype 12 pointsize 2 title sigmoids ? "no penalty, sigmoid" : "", \
          (l1s ? line("L1") : line("none")) using (l1s ? $3 : 1e-9):4 with linespoints linetype 1 pointsize 1.3 title l1s ? "L1" : "", \
-         (l1s ? line("L1") : line("none")) using 3:4:(lambda(l1s, $0 == 3, $2)) with labels textcolor "#0072B2" offset -2.4,-0.5 notitle, \
-         (l1s ? line("L1") : line("none")) using 3:4:(lambda(l1s, $0 != 3, $2)) with labels textcolor "#0072B2" offset 2.2,0.6 notitle, \
+         (l1s ? line("L1") : line("none")) using 3:4:(lambda(l1s, $0 == 2, $2)) with labels textcolor "#0072B2" offset -2.4,-0.5 notitle, \
+         (l1s ? line("L1") : line("none")) using 3:4:(lambda(l1s, $0 != 2, $2)) with labels textcolor "#0072B2" offset 2.2,0.6 notitle, \
          (kls ? line("KL") : line("none")) using (kls ? $3 : 1e-9):4 with linespoints linetype 3 pointsize 1.3 title kls ? "KL of the mean" : "", \
-         (kls ? line("KL") : line("none")) using 3:4:(lambda(kls, $0 == 4, $2)) with labels textcolor "#009E73" offset 1.6,0.5 notitle, \
-         (kls ? line("KL") : line("none")) using 3:4:(lambda(kls, $0 != 4, $2)) with labels textcolor "#009E73" offset -3.6,-0.2 notitle, \
+         (kls ? line("KL") : line("none")) using 3:4:(lambda(kls, $0 == 2, $2)) with labels textcolor "#009E73" offset 1.6,0.5 notitle, \
+         (kls ? line("KL") : line("none")) using 3:4:(lambda(kls, $0 != 2, $2)) with labels textcolor "#009E73" offset -3.6,-0.2 notitle, \
          (eachs ? line("KL of each") : line("none")) using (eachs ? $3 : 1e-9):4 with points linetype 2 pointsize 1.6 title eachs ? "KL of each image" : "", \
          (weights ? line("L1 on weights") : line("none")) using (weights ? $3 : 1e-9):4 with points linetype 4 pointsize 1.6 title weights ? "L1 on weights" : ""
     unset arrow
