@@ -131,8 +131,11 @@ $(TESTS:%=$(BIN)/%): $(BIN)/%: tests/%.c $(FLAGS) | check-cmocka
 
 compile: $(BIN)/weave $(BIN)/curves $(PROGRAMS) $(CHECKS) $(JUDGES) $(TESTS:%=$(BIN)/%)
 
-test: compile build/curves/done
-	@sh src/run.sh test "$(CHAPTERS)" $(TESTS)
+# Compiled on all cores, even without -j. The longest test begins first.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+test: | check-cmocka
+	@$(MAKE) --no-print-directory -j$(CORES) compile build/curves/done
+	@sh src/run.sh test "$(CHAPTERS)" test_programs $(filter-out test_programs,$(TESTS))
 
 mutants: | check-cmocka
 	@CC='$(CC)' CFLAGS='$(INCLUDES)' LIBS='$(CMOCKA) $(LIBRARIES)' sh tests/mutants.sh $(CHAPTERS)
