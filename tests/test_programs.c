@@ -102,8 +102,9 @@ static int setup(void **state) {
    whatever else it does many times. */
 static const char *briefly(int p) {
     static const char *const shorter[][2] = {
-        {"--epochs ", "1"}, {"--weighted ", "2"}, {"--draws ", "500"}, {"--runs ", "2"}};
-    static char options[128];
+        {"--epochs ", "1"}, {"--images ", "200"}, {"--codes ", "2,6"}, {"--steps ", "30"},
+        {"--runs ", "2"},   {"--draws ", "500"},  {"--weighted ", "2"}};
+    static char options[256];
     options[0] = 0;
     for (size_t i = 0; i < sizeof shorter / sizeof *shorter; i++)
         if (strstr(help[p], shorter[i][0])) {
