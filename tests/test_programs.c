@@ -285,13 +285,14 @@ static void helps(void **state) {
 static void refuses_an_unusable_out(void **state) {
     (void)state;
     put("file", "in the way");
-    for (int p = 0; p < programs; p++) {
-        struct run r = run("%s --data '%s/good' --out '%s/file/deeper' %s", program[p], scratch(),
-                           scratch(), briefly(p));
-        if (r.status != 1 || count_lines(r.err) != 1 ||
-            !strstr(r.err, "name another folder with --out"))
-            fail_msg("%s: status %d, said:\n%s", program[p], r.status, r.err);
-    }
+    for (int p = 0; p < programs; p++)
+        for (int deeper = 0; deeper < 2; deeper++) {
+            struct run r = run("%s --data '%s/good' --out '%s/file%s' %s", program[p], scratch(),
+                               scratch(), deeper ? "/deeper" : "", briefly(p));
+            if (r.status != 1 || count_lines(r.err) != 1 ||
+                !strstr(r.err, "name another folder with --out"))
+                fail_msg("%s: status %d, said:\n%s", program[p], r.status, r.err);
+        }
 }
 
 /* A full disk: the temporary file of the results is a link to the device that is always full. */

@@ -448,13 +448,15 @@ struct output {
 /* Makes the folder and those above it, like mkdir -p. */
 void make_folder(const char *dir) {
     char path[PATH_MAX];
+    struct stat info;
     int n = snprintf(path, sizeof path, "%s/", dir);
     if (n < 0 || (size_t)n >= sizeof path - 64)
         die("%s: the name is too long", dir);
     for (size_t i = 1; path[i]; i++)
         if (path[i] == '/') {
             path[i] = 0;
-            if (mkdir(path, 0777) != 0 && errno != EEXIST)
+            if (mkdir(path, 0777) != 0 &&
+                (errno != EEXIST || stat(path, &info) != 0 || !S_ISDIR(info.st_mode)))
                 die("%s: %s; name another folder with --out", path, strerror(errno));
             path[i] = '/';
         }
