@@ -407,7 +407,7 @@ double random_uniform(struct random *r, double low, double high) {
 const char *data_dir = "data/digits"; /* --data */
 
 /* All bytes of a file, plain or gzipped; free() gives them back. Memory grows with what was really
-   read, whatever a header claims; a file of more than `most` bytes is refused. */
+   read, whatever a header claims; a file of more than `most` bytes, at most 2^30, is refused. */
 unsigned char *read_file(size_t *size, const char *path, size_t most) {
     unsigned char *bytes = NULL;
     size_t room = 0;
@@ -418,8 +418,7 @@ unsigned char *read_file(size_t *size, const char *path, size_t most) {
     for (*size = 0; n > 0 && *size <= most; *size += (size_t)(n > 0 ? n : 0)) {
         if (*size == room && !(bytes = realloc(bytes, room = 2 * room + (1 << 20))))
             die("%s: not enough memory to read it", path);
-        n = gzread(file, bytes + *size,
-                   (unsigned)(room - *size < 1 << 30 ? room - *size : 1 << 30));
+        n = gzread(file, bytes + *size, (unsigned)(room - *size));
     }
     const char *why = gzerror(file, &code); /* begins with the path */
     if (*size > most)
@@ -442,7 +441,7 @@ unsigned char *read_idx(size_t *count, const char *dir, const char *name, uint32
         snprintf(path, sizeof path, "%s/%s.gz", dir, name);
     if (access(path, F_OK) != 0)
         return NULL;
-    unsigned char *bytes = read_file(&size, path, (size_t)1 << 31);
+    unsigned char *bytes = read_file(&size, path, 1 << 30);
     uint32_t word[4] = {0};
     if (size < head)
         die("%s: ends within its header; it is empty or cut short", path);
@@ -455,13 +454,11 @@ unsigned char *read_idx(size_t *count, const char *dir, const char *name, uint32
         die("%s: its %s are %u x %u; we need %zu x %zu", path, things, word[2],
             head > 12 ? word[3] : 1, rows, cols);
     *count = word[1];
-    if (size - head < *count * item)
-        die("%s: holds %zu %s, its header says %zu", path, (size - head) / item, things, *count);
-    if (size - head > *count * item)
-        die("%s: goes on after its %zu %s; it is damaged, or its header is wrong", path, *count,
-            things);
     if (*count == 0)
         die("%s: holds no %s", path, things);
+    if (size - head != *count * item)
+        die("%s: holds %zu %s and %zu bytes, its header says %zu %s", path, (size - head) / item,
+            things, (size - head) % item, *count, things);
     return memmove(bytes, bytes + head, size - head);
 }
 
@@ -632,16 +629,16 @@ void set_option(const struct option *o, const char *text) {
         word++;
     if (!*text)
         bad_option("%s: needs something after it", o->name);
-    if (o->kind == 'w' && !o->words[word])
+    else if (o->kind == 't')
+        *(const char **)o->place = text;
+    else if (o->kind == 'w' && o->words[word])
+        *(int *)o->place = word;
+    else if (o->kind == 'w')
         bad_option("%s %s: is none of the words that it knows", o->name, text);
-    if ((whole || o->kind == 'x') && (!end || *end))
+    else if (!end || *end)
         bad_option("%s %s: wants a %snumber from %g to %g", o->name, text, whole ? "whole " : "",
                    o->low, o->high);
-    if (o->kind == 't')
-        *(const char **)o->place = text;
-    else if (o->kind == 'w')
-        *(int *)o->place = word;
-    else if (o->kind == 'n')
+    else if (whole)
         *(size_t *)o->place = (size_t)value;
     else
         *(double *)o->place = value;
