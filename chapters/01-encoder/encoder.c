@@ -89,46 +89,6 @@ void brightness(real *x, const unsigned char *pixel, size_t n); /* x (n) = pixel
 
 /* === II. This chapter: a layer, a stack, how they start and learn ============== */
 
-/* --- activations -------------------------------------------------------------- */
-enum activation { IDENTITY, SIGMOID, TANH, RELU, ACTIVATIONS };
-const char *const activation_name[] = {"identity", "sigmoid", "tanh", "relu", NULL};
-
-/* Returns h = f(s). The way back will need the slope f'(s): the best time to find it is now, because
-   it can be written with h. */
-real activate(real *slope, real s, enum activation f) {
-    real h = s;
-    *slope = 1;
-    switch (f) {
-    case SIGMOID: /* the exponent is never positive, so that exp cannot overflow */
-        h = s >= 0 ? 1 / (1 + exp(-s)) : exp(s) / (1 + exp(s));
-        *slope = h * (1 - h);
-        break;
-    case TANH:
-        h = tanh(s);
-        *slope = 1 - h * h;
-        break;
-    case RELU:
-        h = s > 0 ? s : 0;
-        *slope = s > 0 ? 1 : 0;
-        break;
-    default: /* the identity has nothing to do */
-        break;
-    }
-    return h;
-}
-
-/* h (n) = f(s) and slope (n) = f'(s), entry by entry. h may be s itself. */
-void activation_forward(real *h, real *slope, const real *s, enum activation f, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        h[i] = activate(&slope[i], s[i], f);
-}
-
-/* d (n) comes in as the derivative with respect to h and goes out as that with respect to s. */
-void activation_backward(real *d, const real *slope, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        d[i] *= slope[i];
-}
-
 /* --- dense layer -------------------------------------------------------------- */
 /* s (B,out) = W x + b, for each row of x (B,in). The innermost loop runs through consecutive numbers
    of both s and W. */
@@ -170,6 +130,46 @@ void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x,
                 sum += ds[r * out + j] * W[i * out + j];
             dx[r * in + i] += sum;
         }
+}
+
+/* --- activations -------------------------------------------------------------- */
+enum activation { IDENTITY, SIGMOID, TANH, RELU, ACTIVATIONS };
+const char *const activation_name[] = {"identity", "sigmoid", "tanh", "relu", NULL};
+
+/* Returns h = f(s). The way back will need the slope f'(s): the best time to find it is now, because
+   it can be written with h. */
+real activate(real *slope, real s, enum activation f) {
+    real h = s;
+    *slope = 1;
+    switch (f) {
+    case SIGMOID: /* the exponent is never positive, so that exp cannot overflow */
+        h = s >= 0 ? 1 / (1 + exp(-s)) : exp(s) / (1 + exp(s));
+        *slope = h * (1 - h);
+        break;
+    case TANH:
+        h = tanh(s);
+        *slope = 1 - h * h;
+        break;
+    case RELU:
+        h = s > 0 ? s : 0;
+        *slope = s > 0 ? 1 : 0;
+        break;
+    default: /* the identity has nothing to do */
+        break;
+    }
+    return h;
+}
+
+/* h (n) = f(s) and slope (n) = f'(s), entry by entry. h may be s itself. */
+void activation_forward(real *h, real *slope, const real *s, enum activation f, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        h[i] = activate(&slope[i], s[i], f);
+}
+
+/* d (n) comes in as the derivative with respect to h and goes out as that with respect to s. */
+void activation_backward(real *d, const real *slope, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        d[i] *= slope[i];
 }
 
 /* --- tensors ------------------------------------------------------------------ */
@@ -271,6 +271,18 @@ void stack_backward(struct stack *net, real *dx, const real *x, size_t B) {
     }
 }
 
+/* --- derivatives by difference ------------------------------------------------ */
+/* f'(t) from two values of f. The error is f'''(t) h^2 / 6 + ..., and what rounding adds. */
+double central_difference(double (*f)(double), double t, double h) {
+    return (f(t + h) - f(t - h)) / (2 * h);
+}
+
+/* Richardson: the errors of D(h) and D(h/2) are e and e/4 to leading order, so this sum
+   has lost e. */
+double richardson_difference(double (*f)(double), double t, double h) {
+    return (4 * central_difference(f, t, h / 2) - central_difference(f, t, h)) / 3;
+}
+
 /* --- initialisation ----------------------------------------------------------- */
 /* Weights uniform in (-a, a), which have the variance a*a/3; biases zero. */
 void dense_start(struct dense *y, double a, struct random *r) {
@@ -288,18 +300,6 @@ double he_limit(size_t in, size_t out) {
 /* Glorot and Bengio (2010), called Xavier, for tanh and sigmoid: variance 2/(in+out). */
 double xavier_limit(size_t in, size_t out) {
     return sqrt(6.0 / (double)(in + out));
-}
-
-/* --- derivatives by difference ------------------------------------------------ */
-/* f'(t) from two values of f. The error is f'''(t) h^2 / 6 + ..., and what rounding adds. */
-double central_difference(double (*f)(double), double t, double h) {
-    return (f(t + h) - f(t - h)) / (2 * h);
-}
-
-/* Richardson: the errors of D(h) and D(h/2) are e and e/4 to leading order, so this sum
-   has lost e. */
-double richardson_difference(double (*f)(double), double t, double h) {
-    return (4 * central_difference(f, t, h / 2) - central_difference(f, t, h)) / 3;
 }
 
 /* --- gradient descent --------------------------------------------------------- */
