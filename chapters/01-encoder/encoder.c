@@ -9,10 +9,10 @@
    Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
 
    Contents                                                           line
-     I.   Nothing carried: this is the first chapter                    0
-     II.  A layer, a stack of layers, how they start and learn          0
-     III. Tools, to look up rather than to read                         0
-     IV.  The program                                                   0
+     I.   Nothing carried: this is the first chapter                   88
+     II.  A layer, a stack of layers, how they start and learn         90
+     III. Tools, to look up rather than to read                       349
+     IV.  The program                                                 752
 
    Letters: B examples in a batch, one a row; in, out the widths of a layer; x (B,in) its input; s
    (B,out) its affine sums; h (B,out) its output; W (out,in) the weights, W_ji from input i to
