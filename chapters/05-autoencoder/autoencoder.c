@@ -85,9 +85,35 @@ struct images {
 };
 void brightness(real *x, const unsigned char *pixel, size_t n); /* x (n) = pixels as 0 to 1 */
 
+/* --- team of cores (chapter 16) ---------------------------------------------- */
+/* What follows TEAM is done by all cores at once, each with a number of its own; at meet() each
+   waits until all have come. Without OpenMP the team is one core. */
+#ifdef _OPENMP
+#define TEAM    _Pragma("omp parallel")
+#define meet()  _Pragma("omp barrier")
+#define core()  ((size_t)omp_get_thread_num())
+#define cores() ((size_t)omp_get_num_threads())
+#else
+#define TEAM
+#define meet()  ((void)0)
+#define core()  ((size_t)0)
+#define cores() ((size_t)1)
+#endif
+
+size_t least(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+/* Where core t's share begins, of n things that come in units. It ends where that of core t+1
+   begins. */
+size_t share(size_t n, size_t unit, size_t t) {
+    return least(n, (n + unit - 1) / unit * t / cores() * unit);
+}
+
 /* --- product in short (chapter 16) ------------------------------------------- */
-/* How the product works is chapter 16's subject; it stands in part III. Here is what it does. A
-   vector is what one instruction works on, a tile a piece of the result that stays in registers. */
+/* A vector is what one instruction works on. A tile is a piece of the result, TILE_ROWS rows of
+   TILE_VECTORS vectors, that stays in the registers for the whole sum; how large it may be depends
+   on how many registers there are. */
 #if defined(__AVX512F__) /* 32 registers of 64 bytes */
 enum { VECTOR_BYTES = 64, TILE_ROWS = 8, TILE_VECTORS = 3 };
 #elif defined(__AVX__) /* 16 registers of 32 bytes */
@@ -101,22 +127,12 @@ enum { WIDTH = VECTOR_BYTES / sizeof(real), SQUARE = 16 };
    lies in memory and (1, M) for A that lies there transposed. */
 void multiply(real *C, const real *A, size_t row, size_t col, const real *B, size_t M, size_t N,
               size_t K);
+
 /* Wt (cols,rows) = W (rows,cols) transposed, for rows first to last of W */
 void transpose(real *Wt, const real *W, size_t rows, size_t cols, size_t first, size_t last);
+
 static inline real exp_negative(real x); /* e^x for x <= 0 */
 static inline real logistic(real s);     /* 1 / (1 + e^-s) */
-
-/* What follows TEAM is done by all cores at once; core t of them takes things share(n, unit, t) to
-   share(n, unit, t + 1) of n, in whole units; meet() waits for the others. */
-#ifdef _OPENMP
-#define TEAM _Pragma("omp parallel")
-#else
-#define TEAM
-#endif
-size_t core(void);
-void meet(void);
-size_t least(size_t a, size_t b);
-size_t share(size_t n, size_t unit, size_t t);
 
 /* === I. From earlier chapters =================================================== */
 
@@ -146,12 +162,8 @@ struct adam {
 };
 
 struct adam adam_new(size_t n) {
-    return (struct adam){allocate(n, sizeof(real)), allocate(n, sizeof(real)), n, 0};
-}
-
-void adam_free(struct adam *a) {
-    free(a->m);
-    free(a->v);
+    real *m = allocate(2 * n, sizeof *m);
+    return (struct adam){m, m + n, n, 0};
 }
 
 /* value (n) -= rate * m / (sqrt(v) + 1e-8), with m and v brought up to date from grad (n) first. */
@@ -566,52 +578,12 @@ struct losses evaluate(struct trainer *t, const struct images *images, size_t co
 
 /* === III. Tools ================================================================ */
 
-/* --- a team of cores (chapter 16) -------------------------------------------- */
-/* What follows TEAM is done by all cores at once, each with a number of its own. Without OpenMP the
-   team is one core. */
-#ifdef _OPENMP
-size_t core(void) {
-    return (size_t)omp_get_thread_num();
-}
-size_t cores(void) {
-    return (size_t)omp_get_num_threads();
-}
-#else
-size_t core(void) {
-    return 0;
-}
-size_t cores(void) {
-    return 1;
-}
-#endif
-
-/* Here each core of the team waits until all have come. */
-void meet(void){
-#ifdef _OPENMP
-#pragma omp barrier
-#endif
-}
-
-size_t least(size_t a, size_t b) {
-    return a < b ? a : b;
-}
-
-/* Where core t's share begins, of n things that come in units. It ends where that of core t+1
- * begins. */
-size_t share(size_t n, size_t unit, size_t t) {
-    return least(n, (n + unit - 1) / unit * t / cores() * unit);
-}
-
 /* --- matrix product (chapter 16) --------------------------------------------- */
-/* A vector is what one instruction works on. A tile is a piece of the result, TILE_ROWS rows of
-   TILE_VECTORS vectors, that stays in the registers for the whole sum; how large it may be depends
-   on how many registers there are. */
-enum { DEPTH = 512 };
+enum { STRIP = TILE_VECTORS * WIDTH, DEPTH = 512 };
 typedef real vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
 /* C += A B for one tile. `vectors` is a constant wherever we call this, so the loops over i and j
-   unroll and c never leaves the registers. Rows beyond the last repeat the last one and are not
-   stored. */
+   unroll and c never leaves the registers. Rows beyond the last repeat it and are not stored. */
 static inline __attribute__((always_inline)) void tile(real *C, size_t ldc, const real *A,
                                                        size_t row, size_t col, const real *B,
                                                        size_t ldb, size_t depth, size_t rows,
@@ -620,8 +592,7 @@ static inline __attribute__((always_inline)) void tile(real *C, size_t ldc, cons
     size_t at[TILE_ROWS];
     for (size_t i = 0; i < TILE_ROWS; i++)
         at[i] = least(i, rows - 1) * row;
-    for (size_t i = 0; i < rows;
-         i++) /* we need these after the sum only: they can be on their way */
+    for (size_t i = 0; i < rows; i++) /* we need these after the sum: they can be on their way */
         for (size_t j = 0; j < cols; j += WIDTH)
             __builtin_prefetch(C + i * ldc + j, 1);
     for (size_t k = 0; k < depth; k++)
@@ -631,86 +602,78 @@ static inline __attribute__((always_inline)) void tile(real *C, size_t ldc, cons
     const real *sum = (const real *)c;
     for (size_t i = 0; i < rows; i++)
         for (size_t j = 0; j < cols; j++)
-            C[i * ldc + j] += sum[i * TILE_VECTORS * WIDTH + j];
+            C[i * ldc + j] += sum[i * STRIP + j];
 }
 
-/* C (M,N) += A (M,K) B (K,N), with A_mk = A[m * row + k * col]: (row, col) is (K, 1) for A as it
-   lies in memory and (1, M) for A that lies there transposed. We go through B in strips as wide as
-   a tile and DEPTH rows long, which stay in the cache while all of A passes by. */
+/* We go through B in strips as wide as a tile, or a vector less, and DEPTH rows long, which stay in
+   the cache while all of A passes by. A strip that ends inside a vector is filled up with zeros. */
 void multiply(real *C, const real *A, size_t row, size_t col, const real *B, size_t M, size_t N,
               size_t K) {
     const size_t all = (N + WIDTH - 1) / WIDTH, strips = (all + TILE_VECTORS - 1) / TILE_VECTORS;
-    real padded[DEPTH * TILE_VECTORS * WIDTH];
+    real filled[DEPTH * STRIP];
     for (size_t k = 0; k < K; k += DEPTH)
         for (size_t s = 0; s < strips; s++) {
-            size_t v = all * s / strips, vectors = all * (s + 1) / strips - v, n = v * WIDTH;
-            size_t depth = least(DEPTH, K - k), cols = least(vectors * WIDTH, N - n), ldb = N;
+            size_t n = all * s / strips * WIDTH, end = least(N, all * (s + 1) / strips * WIDTH);
+            size_t cols = end - n, depth = least(DEPTH, K - k), ldb = N,
+                   wide = cols > STRIP - WIDTH;
             const real *b = B + k * N + n;
-            if (cols <
-                vectors * WIDTH) { /* the last strip ends inside a vector: fill up with zeros */
-                ldb = vectors * WIDTH;
+            if (cols < (wide ? STRIP : STRIP - WIDTH)) {
                 for (size_t i = 0; i < depth; i++)
-                    for (size_t j = 0; j < ldb; j++)
-                        padded[i * ldb + j] = j < cols ? b[i * N + j] : 0;
-                b = padded;
+                    for (size_t j = 0; j < STRIP; j++)
+                        filled[i * STRIP + j] = j < cols ? b[i * N + j] : 0;
+                b = filled;
+                ldb = STRIP;
             }
             for (size_t m = 0; m < M; m += TILE_ROWS) {
                 const real *a = A + m * row + k * col;
                 real *c = C + m * N + n;
                 size_t rows = least(TILE_ROWS, M - m);
-                if (vectors == TILE_VECTORS)
+                if (wide)
                     tile(c, N, a, row, col, b, ldb, depth, rows, cols, TILE_VECTORS);
-                else if (vectors == TILE_VECTORS - 1)
-                    tile(c, N, a, row, col, b, ldb, depth, rows, cols, TILE_VECTORS - 1);
                 else
-                    tile(c, N, a, row, col, b, ldb, depth, rows, cols, 1);
+                    tile(c, N, a, row, col, b, ldb, depth, rows, cols, TILE_VECTORS - 1);
             }
         }
 }
 
 /* --- transposing (chapter 16) ------------------------------------------------ */
-enum { HALF = SQUARE * SQUARE / 2 };
-
-/* Wt = W transposed, for one square of 16 x 16. Write the place of a number in the square as eight
-   bits, four for its row and four for its column. A perfect shuffle, as of a deck of cards, rotates
-   these bits by one place. Four shuffles rotate them by four: row and column have changed places. A
-   shuffle is a few instructions for a whole vector, where sixteen single numbers would be fetched
-   one by one. */
-void transpose_square(real *Wt, size_t ldt, const real *W, size_t ldw) {
-    real a[SQUARE * SQUARE], b[SQUARE * SQUARE];
-    for (size_t i = 0; i < SQUARE; i++)
-        memcpy(a + i * SQUARE, W + i * ldw, SQUARE * sizeof *a);
-    for (int twice = 0; twice < 2; twice++) {
-        for (size_t k = 0; k < HALF; k++) {
-            b[2 * k] = a[k];
-            b[2 * k + 1] = a[k + HALF];
-        }
-        for (size_t k = 0; k < HALF; k++) {
-            a[2 * k] = b[k];
-            a[2 * k + 1] = b[k + HALF];
-        }
+/* A perfect shuffle of a square of numbers, as of a deck of cards: one from the upper half, one from
+   the lower, and so on. */
+static inline void shuffle_square(real *to, const real *from) {
+    for (size_t k = 0; k < SQUARE * SQUARE / 2; k++) {
+        to[2 * k] = from[k];
+        to[2 * k + 1] = from[k + SQUARE * SQUARE / 2];
     }
-    for (size_t j = 0; j < SQUARE; j++)
-        memcpy(Wt + j * ldt, a + j * SQUARE, SQUARE * sizeof *a);
 }
 
-/* Wt (cols,rows) = W (rows,cols) transposed, for rows first to last of W */
+/* Write the place of a number in a square of 16 x 16 as eight bits, four for its row and four for
+   its column. A shuffle rotates these bits by one place, four rotate them by four: row and column
+   have changed places. A shuffle is a few instructions for a whole vector, where sixteen single
+   numbers would be fetched one by one. */
 void transpose(real *Wt, const real *W, size_t rows, size_t cols, size_t first, size_t last) {
+    real a[SQUARE * SQUARE], b[SQUARE * SQUARE];
     for (size_t i = first; i < last; i += SQUARE)
         for (size_t j = 0; j < cols; j += SQUARE)
-            if (i + SQUARE <= last && j + SQUARE <= cols)
-                transpose_square(Wt + j * rows + i, rows, W + i * cols + j, cols);
-            else
+            if (i + SQUARE <= last && j + SQUARE <= cols) {
+                for (size_t p = 0; p < SQUARE; p++)
+                    memcpy(a + p * SQUARE, W + (i + p) * cols + j, SQUARE * sizeof *a);
+                for (int twice = 0; twice < 2; twice++) {
+                    shuffle_square(b, a);
+                    shuffle_square(a, b);
+                }
+                for (size_t q = 0; q < SQUARE; q++)
+                    memcpy(Wt + (j + q) * rows + i, a + q * SQUARE, SQUARE * sizeof *a);
+            } else /* less than a square is left */
                 for (size_t q = j; q < least(cols, j + SQUARE); q++)
                     for (size_t p = i; p < least(last, i + SQUARE); p++)
                         Wt[q * rows + p] = W[p * cols + q];
 }
 
 /* --- exponential (chapter 16) ------------------------------------------------ */
-/* e^x for x <= 0. The library's exp is a call for one number; this is arithmetic only, so a loop
-   over it works on a vector at a time. x = n log 2 + r with |r| <= log(2)/2, so e^x = 2^n e^r: a
-   polynomial gives e^r, and n goes into the exponent bits of a float. The coefficients are those of
-   the Cephes library; the error is below 2e-7 of the value. */
+/* The library's exp is a call for one number; this is arithmetic only, so a loop over it works on a
+   vector at a time. x = n log 2 + r with |r| <= log(2)/2, so e^x = 2^n e^r: a polynomial gives e^r,
+   and n goes into the exponent bits of a float. The coefficients are those of the Cephes library;
+   the error is below 2e-7 of the value. */
 static inline real exp_negative(real x) {
     if (sizeof(real) > sizeof(float))
         return exp(x); /* the checks want every digit of a double */
@@ -724,14 +687,12 @@ static inline real exp_negative(real x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1;
-    union {
-        int32_t bits;
-        float value;
-    } power = {.bits = ((int32_t)n + 127) * (1 << 23)};
-    return (real)(p * power.value);
+    int32_t bits = ((int32_t)n + 127) * (1 << 23);
+    memcpy(&y, &bits, sizeof y); /* 2^n */
+    return (real)(p * y);
 }
 
-/* 1 / (1 + e^-s), with an exponent that is never positive */
+/* The exponent is never positive. */
 static inline real logistic(real s) {
     real e = exp_negative(-fabs(s)), q = 1 / (1 + e);
     return s < 0 ? e * q : q;
@@ -796,7 +757,7 @@ double random_uniform(struct random *r, double low, double high) {
 const char *data_dir = "data/digits"; /* --data */
 
 /* All bytes of a file, plain or gzipped; free() gives them back. Memory grows with what was really
-   read, whatever a header claims; a file of more than `most` bytes is refused. */
+   read, whatever a header claims; a file of more than `most` bytes, at most 2^30, is refused. */
 unsigned char *read_file(size_t *size, const char *path, size_t most) {
     unsigned char *bytes = NULL;
     size_t room = 0;
@@ -807,8 +768,7 @@ unsigned char *read_file(size_t *size, const char *path, size_t most) {
     for (*size = 0; n > 0 && *size <= most; *size += (size_t)(n > 0 ? n : 0)) {
         if (*size == room && !(bytes = realloc(bytes, room = 2 * room + (1 << 20))))
             die("%s: not enough memory to read it", path);
-        n = gzread(file, bytes + *size,
-                   (unsigned)(room - *size < 1 << 30 ? room - *size : 1 << 30));
+        n = gzread(file, bytes + *size, (unsigned)(room - *size));
     }
     const char *why = gzerror(file, &code); /* begins with the path */
     if (*size > most)
@@ -831,7 +791,7 @@ unsigned char *read_idx(size_t *count, const char *dir, const char *name, uint32
         snprintf(path, sizeof path, "%s/%s.gz", dir, name);
     if (access(path, F_OK) != 0)
         return NULL;
-    unsigned char *bytes = read_file(&size, path, (size_t)1 << 31);
+    unsigned char *bytes = read_file(&size, path, 1 << 30);
     uint32_t word[4] = {0};
     if (size < head)
         die("%s: ends within its header; it is empty or cut short", path);
@@ -844,13 +804,11 @@ unsigned char *read_idx(size_t *count, const char *dir, const char *name, uint32
         die("%s: its %s are %u x %u; we need %zu x %zu", path, things, word[2],
             head > 12 ? word[3] : 1, rows, cols);
     *count = word[1];
-    if (size - head < *count * item)
-        die("%s: holds %zu %s, its header says %zu", path, (size - head) / item, things, *count);
-    if (size - head > *count * item)
-        die("%s: goes on after its %zu %s; it is damaged, or its header is wrong", path, *count,
-            things);
     if (*count == 0)
         die("%s: holds no %s", path, things);
+    if (size - head != *count * item)
+        die("%s: holds %zu %s and %zu bytes, its header says %zu %s", path, (size - head) / item,
+            things, (size - head) % item, *count, things);
     return memmove(bytes, bytes + head, size - head);
 }
 
@@ -1021,16 +979,16 @@ void set_option(const struct option *o, const char *text) {
         word++;
     if (!*text)
         bad_option("%s: needs something after it", o->name);
-    if (o->kind == 'w' && !o->words[word])
+    else if (o->kind == 't')
+        *(const char **)o->place = text;
+    else if (o->kind == 'w' && o->words[word])
+        *(int *)o->place = word;
+    else if (o->kind == 'w')
         bad_option("%s %s: is none of the words that it knows", o->name, text);
-    if ((whole || o->kind == 'x') && (!end || *end))
+    else if (!end || *end)
         bad_option("%s %s: wants a %snumber from %g to %g", o->name, text, whole ? "whole " : "",
                    o->low, o->high);
-    if (o->kind == 't')
-        *(const char **)o->place = text;
-    else if (o->kind == 'w')
-        *(int *)o->place = word;
-    else if (o->kind == 'n')
+    else if (whole)
         *(size_t *)o->place = (size_t)value;
     else
         *(double *)o->place = value;
@@ -1269,6 +1227,7 @@ const char *const schedule_name[] = {"cosine", "constant", NULL};
 struct images train_set, test_set;
 struct network net;
 struct trainer trainer;
+real *code, *sheet;   /* (tests,code) of the test images; (3,10,784) ten of them, in and out */
 struct random stream; /* the weights at the start, and the order of the images */
 
 /* measure.c has options of its own, looks at them before the training, and may draw other images
@@ -1287,17 +1246,12 @@ void print_network(void) {
     printf("%zu training images, %zu test images, batches of %zu\n", used, tests, batch);
 }
 
-int order_of(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Trains, prints a line an epoch and writes losses.tsv. The time of an epoch is without the
    measuring on test images that stands between two. */
 void train(void) {
     enum { COLUMNS = 6 };
     size_t *order = allocate(used, sizeof *order), steps = (used + batch - 1) / batch, epoch = 0;
-    double *row = allocate(epochs * COLUMNS, sizeof *row), *took = allocate(epochs, sizeof *took);
+    double *row = allocate(epochs * COLUMNS, sizeof *row), spent = 0;
     printf("  epoch   bce: train    test   squared error: train    test   seconds\n");
     while (epoch < epochs && !interrupted) {
         MEASURE_EPOCH
@@ -1316,7 +1270,7 @@ void train(void) {
             seen += (double)B;
             show_progress(done, "training");
         }
-        took[epoch] = seconds() - start;
+        double took = seconds() - start;
         hide_progress();
         if (seen == 0) /* Ctrl-C between two epochs */
             break;
@@ -1331,116 +1285,59 @@ void train(void) {
         double *p = row + COLUMNS * epoch;
         memcpy(p,
                (double[]){(double)epoch + 1, sum.bce / seen, test.bce, sum.squared / seen,
-                          test.squared, took[epoch]},
+                          test.squared, took},
                COLUMNS * sizeof *p);
         printf("  %5.0f %12.2f %7.2f %22.2f %7.2f %9.2f%s\n", p[0], p[1], p[2], p[3], p[4], p[5],
                interrupted ? "  (stopped)" : "");
+        spent += took;
         epoch++;
     }
     write_table("losses.tsv", "epoch\ttrain_bce\ttest_bce\ttrain_sq\ttest_sq\tseconds", row, epoch,
                 COLUMNS);
-    qsort(took, epoch, sizeof *took, order_of);
-    result(epoch ? took[epoch / 2] : 0, "seconds", "epoch_seconds");
+    result(epoch ? spent / (double)epoch : 0, "seconds", "epoch_seconds");
 }
 
-/* The directions, `wanted` of them, in which a cloud of points spreads most: rows of axis
-   (wanted,n), of length 1 and perpendicular to each other, from its covariance C (n,n). As in
-   chapter 2: multiply by C, take from each row its shadow on those before it, and repeat. */
-void principal_axes(double *axis, const double *C, size_t wanted, size_t n) {
-    struct random r;
-    random_seed(&r, 1);
-    double *row = allocate(wanted * n, sizeof *row), moved = 1;
-    for (size_t k = 0; k < wanted * n; k++)
-        axis[k] = random_uniform(&r, -1, 1);
-    for (int round = 0; round < 1000 && moved > 1e-9; round++) {
-        PARALLEL
-        for (size_t i = 0; i < n; i++)
-            for (size_t k = 0; k < wanted; k++) {
-                double sum = 0;
-                LANES
-                for (size_t j = 0; j < n; j++)
-                    sum += C[i * n + j] * axis[k * n + j];
-                row[k * n + i] = sum;
-            }
-        moved = 0;
-        for (size_t k = 0; k < wanted; k++) {
-            double *a = row + k * n, length = 0;
-            for (size_t l = 0; l < k; l++) {
-                double shadow = 0;
-                for (size_t i = 0; i < n; i++)
-                    shadow += a[i] * row[l * n + i];
-                for (size_t i = 0; i < n; i++)
-                    a[i] -= shadow * row[l * n + i];
-            }
-            for (size_t i = 0; i < n; i++)
-                length += a[i] * a[i];
-            for (size_t i = 0; i < n; i++) {
-                a[i] = length > 0 ? a[i] / sqrt(length) : 0;
-                moved = fmax(moved, fabs(a[i] - axis[k * n + i]));
-            }
-        }
-        memcpy(axis, row, wanted * n * sizeof *row);
-    }
-    free(row);
-}
-
-/* codes.tsv: for each of up to 2,000 test images its label, where its code lies along the two
-   directions in which the codes spread most, and all numbers of the code. */
-void show_codes(const real *code, const unsigned char *label) {
-    size_t d = net.code, N = least(tests, 2000), cols = d + 3, axes = least(d, 2);
-    double *C = allocate(d * d, sizeof *C), *axis = allocate(2 * d, sizeof *axis);
-    double *row = allocate(N * cols, sizeof *row), *mean = allocate(d, sizeof *mean);
-    char *name = allocate(40 + 8 * d, 1), *end = name + sprintf(name, "label\tfirst\tsecond");
+/* codes.tsv: label and code of each of up to 2,000 test images. */
+void write_codes(void) {
+    size_t d = net.code, rows = least(tests, 2000);
+    double *row = allocate(rows * (d + 1), sizeof *row);
+    char *names = allocate(16 * (d + 1), 1), *end = names + sprintf(names, "label");
     for (size_t j = 0; j < d; j++)
         end += sprintf(end, "\tz%zu", j + 1);
-    for (size_t r = 0; r < N; r++)
+    for (size_t r = 0; r < rows; r++) {
+        row[r * (d + 1)] = test_set.label ? test_set.label[r] : 0;
         for (size_t j = 0; j < d; j++)
-            mean[j] += (double)code[r * d + j] / (double)N;
-    for (size_t r = 0; r < N; r++)
-        for (size_t j = 0; j < d; j++)
-            for (size_t k = 0; k < d; k++)
-                C[j * d + k] += ((double)code[r * d + j] - mean[j]) *
-                                ((double)code[r * d + k] - mean[k]) / (double)N;
-    principal_axes(axis, C, axes, d);
-    for (size_t r = 0; r < N; r++) {
-        double *p = row + r * cols;
-        p[0] = label ? label[r] : 0;
-        for (size_t j = 0; j < d; j++) {
-            p[3 + j] = (double)code[r * d + j];
-            for (size_t k = 0; k < axes; k++)
-                p[1 + k] += axis[k * d + j] * (p[3 + j] - mean[j]);
-        }
+            row[r * (d + 1) + j + 1] = (double)code[r * d + j];
     }
-    write_table("codes.tsv", name, row, N, cols);
-    free(C), free(axis), free(row), free(mean), free(name);
+    write_table("codes.tsv", names, row, rows, d + 1);
 }
 
-/* Ten test images, one of each class where there are labels, into the first row of sheet
-   (10,784), and what the network makes of them into the second. */
-void reconstruct_ten(real *sheet, const real *xhat) {
+/* Ten test images, one of each class where there are labels, into the first row of to (20,784),
+   and what the network makes of them, from xhat (tests,784), into the second. */
+void ten_images(real *to, const real *xhat) {
     for (size_t k = 0; k < 10 && k < tests; k++) {
         size_t r = 0;
         while (test_set.label && r < tests && test_set.label[r] != k)
             r++;
         r = test_set.label && r < tests ? r : k;
-        brightness(sheet + k * PIXELS, test_set.pixel + r * PIXELS, PIXELS);
-        memcpy(sheet + (10 + k) * PIXELS, xhat + r * PIXELS, PIXELS * sizeof *sheet);
+        brightness(to + k * PIXELS, test_set.pixel + r * PIXELS, PIXELS);
+        memcpy(to + (10 + k) * PIXELS, xhat + r * PIXELS, PIXELS * sizeof *to);
     }
 }
 
 /* What the network has learned, on the test images. */
 void report(void) {
-    real *code = allocate(tests * net.code, sizeof *code);
+    code = allocate(tests * net.code, sizeof *code);
     real *xhat = allocate(tests * PIXELS, sizeof *xhat);
-    real *sheet = allocate(2 * 10 * PIXELS, sizeof *sheet);
     struct losses test = evaluate(&trainer, &test_set, tests, code, xhat);
     printf("\non %zu test images, per image      squared error    bce (nats)\n", tests);
     printf("  autoencoder, %2zu numbers         %10.2f    %10.2f\n", net.code,
            result(test.squared, "", "test_sq"), result(test.bce, "nats", "test_bce"));
-    show_codes(code, test_set.label);
-    reconstruct_ten(sheet, xhat);
+    write_codes();
+    sheet = allocate(3 * 10 * PIXELS, sizeof *sheet);
+    ten_images(sheet, xhat);
     write_sheet("reconstructions.png", sheet, 2, 10, 3);
-    free(code), free(xhat), free(sheet);
+    free(xhat);
 }
 
 int main(int argc, char **argv) {
