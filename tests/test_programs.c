@@ -169,23 +169,24 @@ static void refuses_trailing_bytes(void **state) {
 static void refuses_no_images(void **state) {
     (void)state;
     put_fault("none", 0x803, 0, 28, 0);
-    refuse("none", "holds no images");
+    refuse("none", "holds 0 images and 0 bytes, its header says 0 images");
 }
 
 static void refuses_foreign_files(void **state) {
     (void)state;
     put_fault("magic", 0x801, 100, 28, 100 * PIXELS);
-    refuse("magic", "begins with 0x00000801, not 0x00000803");
+    refuse("magic", "begins with 0x00000801 and 0 x 0; an IDX file of images has 0x00000803");
     put_data("text");
     put("text/train-images-idx3-ubyte", "This is a text, not a picture.\n");
     put("text/t10k-images-idx3-ubyte", "This is a text, not a picture.\n");
-    refuse("text", "it is not an IDX file of images");
+    refuse("text", "an IDX file of images has 0x00000803");
 }
 
 static void refuses_other_sizes(void **state) {
     (void)state;
     put_fault("size", 0x803, 100, 32, 100 * 1024);
-    refuse("size", "its images are 32 x 32; we need 28 x 28");
+    refuse("size",
+           "begins with 0x00000803 and 32 x 32; an IDX file of images has 0x00000803 and 28 x 28");
 }
 
 static void refuses_a_folder_for_a_file(void **state) {
