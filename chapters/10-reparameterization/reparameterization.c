@@ -852,7 +852,8 @@ void random_normal(real *noise, size_t n, struct random *r) {
 }
 
 /* --- averages ----------------------------------------------------------------- */
-/* Of numbers that are added one by one: their mean, their variance, and how far the mean may be off. */
+/* Of numbers that are added one by one: their mean, their variance, and how far the mean is
+   probably off. */
 struct average {
     size_t n;
     double sum, squares;
@@ -868,10 +869,11 @@ double average_value(const struct average *a) {
     return a->sum / (double)a->n;
 }
 
-/* E f^2 - (E f)^2, and n - 1 for n because the mean was taken from the same numbers. */
+/* E f^2 - (E f)^2, with n - 1 for n because the mean is made of the same numbers. Rounding must not
+   make it negative. */
 double average_variance(const struct average *a) {
     double mean = average_value(a), n = (double)a->n;
-    return (a->squares - n * mean * mean) / (n - 1);
+    return n > 1 ? fmax(0, (a->squares - n * mean * mean) / (n - 1)) : 0;
 }
 
 /* The standard error of the mean. */
