@@ -28,6 +28,10 @@ plot black with lines linetype 5 notitle, nearest with lines linetype 3 notitle,
 unset label
 set xrange [*:*]
 
+# What measure.c adds is missing where the training was interrupted.
+measured = system("test -f '".out."/steps.tsv' && test -f '".out."/grid.tsv' && test -f '".out."/length.tsv' && echo yes") eq "yes"
+if (measured) {
+
 # Does the picture move or jump when a knob is turned? The third knob, x of the middle point.
 set output out.'/steps.png'
 set xlabel "position of the knob: x of the middle point"
@@ -36,8 +40,8 @@ set key inside top right
 set logscale y
 set format y "%g"
 set yrange [0.005:60]
-plot out.'/steps.tsv' index 2 using 2:4 with impulses linetype 3 linewidth 2 dashtype 1 title "nearest training curve", \
-     '' index 2 using 2:3 with lines linetype 2 dashtype 1 title "decoder"
+plot out.'/steps.tsv' using ($1 == 3 ? $2 : NaN):4 with impulses linetype 3 linewidth 2 dashtype 1 title "nearest training curve", \
+     '' using ($1 == 3 ? $2 : NaN):3 with lines linetype 2 dashtype 1 title "decoder"
 unset logscale
 set format y
 set yrange [*:*]
@@ -79,6 +83,7 @@ set yrange [0:*]
 set key inside top left
 plot out.'/length.tsv' using 1:3 with linespoints linetype 3 title "nearest training curve", \
      '' using 1:2 with linespoints linetype 2 title "decoder"
+}
 
 # The learning curve once more, in the terminal.
 set terminal dumb 79 22
