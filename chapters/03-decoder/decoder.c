@@ -954,14 +954,15 @@ size_t code = 32, tied_epochs = 2; /* measure.c wants to know */
 struct curves {
     struct images images;
     size_t count;
-    real *z;      /* (count,6) */
-} known, unknown; /* to train on, to be tested on */
+    real *z; /* (count,6) */
+};
+struct curves known, unknown; /* to train on, to be tested on */
 
 struct stack decoder;
 real mean_picture[PIXELS]; /* of the known curves */
 double mean_brightness;
-double *error; /* the squared error of each unknown curve's drawing */
-real *some;    /* (ROWS or batch,784) room for pictures */
+double *error;  /* the squared error of each unknown curve's drawing */
+real *pictures; /* (ROWS or batch,784) room for pictures */
 
 struct curves read_curves(const char *set) {
     struct curves c = {.images = read_images(data_dir, set)};
@@ -1007,8 +1008,8 @@ double draw_all(void) {
     for (size_t i = 0; i < unknown.count; i += ROWS) {
         size_t B = unknown.count - i < ROWS ? unknown.count - i : ROWS;
         const real *xhat = stack_forward(&decoder, unknown.z + i * KNOBS, B);
-        brightness(some, unknown.images.pixel + i * PIXELS, B * PIXELS);
-        sum += squared_error_forward(error + i, xhat, some, B, PIXELS) * (double)B;
+        brightness(pictures, unknown.images.pixel + i * PIXELS, B * PIXELS);
+        sum += squared_error_forward(error + i, xhat, pictures, B, PIXELS) * (double)B;
     }
     return sum / (double)unknown.count;
 }
@@ -1040,13 +1041,13 @@ void train(struct random *r) {
         shuffle(order, known.count, r);
         for (; step < steps && !interrupted; step++) {
             const size_t *which = order + step * B;
-            gather(some, &known.images, which, B);
+            gather(pictures, &known.images, which, B);
             for (size_t i = 0; i < B; i++) {
                 int back = reverse && random_bits(r) >> 63; /* toss a coin for each curve */
                 for (size_t j = 0; j < KNOBS; j++)
                     z[i * KNOBS + j] = known.z[which[i] * KNOBS + (back ? from_other_end(j) : j)];
             }
-            sum += decoder_gradient(&decoder, NULL, example, z, some, B);
+            sum += decoder_gradient(&decoder, NULL, example, z, pictures, B);
             double done = (double)(epoch * steps + step) / (double)(epochs * steps);
             adam_step(&adam, decoder.value, decoder.grad, falling_rate(rate, done));
             show_progress(done, "training");
@@ -1100,7 +1101,7 @@ int main(int argc, char **argv) {
         {"--curve", "the test curve whose knobs are turned", 'n', &curve, 0, 1e9, NULL},
         {"--code", "units of the tied autoencoder that measure.c trains", 'n', &code, 1, 10000,
          NULL},
-        {"--tied-epochs", "how long it does; 0: not at all", 'n', &tied_epochs, 0, 100000, NULL},
+        {"--tied-epochs", "for how long; 0: not at all", 'n', &tied_epochs, 0, 100000, NULL},
         {"--seed", "start of the random numbers", 'n', &seed, 0, 1e15, NULL},
         {"--threads", "cores to use; 0: all", 'n', &threads, 0, 1024, NULL},
         {0}};
@@ -1117,7 +1118,7 @@ int main(int argc, char **argv) {
         bad_option("--curve %zu: is beyond the last test curve, %zu", curve, unknown.count - 1);
     make_out_dir();
 
-    some = allocate(decoder.batch * PIXELS, sizeof *some);
+    pictures = allocate(decoder.batch * PIXELS, sizeof *pictures);
     error = allocate(unknown.count, sizeof *error);
     struct random r;
     random_seed(&r, seed);

@@ -200,27 +200,28 @@ void read_backwards(void) {
     real *z = allocate(ROWS * KNOBS, sizeof *z);
     double *example = allocate(ROWS, sizeof *example);
     size_t B = unknown.count < ROWS ? unknown.count : ROWS;
-    memcpy(some, stack_forward(&decoder, unknown.z, B), B * PIXELS * sizeof *some);
+    memcpy(pictures, stack_forward(&decoder, unknown.z, B), B * PIXELS * sizeof *pictures);
     for (size_t i = 0; i < B; i++)
         for (size_t j = 0; j < KNOBS; j++)
             z[i * KNOBS + j] = unknown.z[i * KNOBS + from_other_end(j)];
-    double apart = squared_error_forward(example, stack_forward(&decoder, z, B), some, B, PIXELS);
+    double apart =
+        squared_error_forward(example, stack_forward(&decoder, z, B), pictures, B, PIXELS);
     printf("the two readings of a curve give drawings that are %.3f apart\n\n",
            result(apart, "", "readings_apart"));
 }
 
 /* --- where it draws badly ----------------------------------------------------- */
 /* A mean that takes one value after another. */
-struct average {
+struct tally {
     double sum, n;
 };
 
-void include(struct average *a, double value) {
+void tally_add(struct tally *a, double value) {
     a->sum += value;
     a->n++;
 }
 
-double average_of(const struct average *a) {
+double tally_mean(const struct tally *a) {
     return a->n > 0 ? a->sum / a->n : NAN;
 }
 
@@ -241,7 +242,7 @@ double curve_length(const real *z) {
 /* The mean error of the unknown curves, by where their points lie: cells of 2 x 2 pixels. */
 void map_errors(void) {
     enum { CELLS = 10 };
-    struct average middle[CELLS][CELLS] = {0}, end[CELLS][CELLS] = {0}, centre = {0}, corner = {0};
+    struct tally middle[CELLS][CELLS] = {0}, end[CELLS][CELLS] = {0}, centre = {0}, corner = {0};
     for (size_t i = 0; i < unknown.count; i++)
         for (size_t point = 0; point < 3; point++) {
             size_t at[2]; /* column and row; rounding may put a point just outside */
@@ -250,45 +251,45 @@ void map_errors(void) {
                 at[axis] = (size_t)fmin(fmax((z + 1) / 2 * CELLS, 0), CELLS - 1);
             }
             /* Which end comes first is chance: one map for both. */
-            include(point == 1 ? &middle[at[1]][at[0]] : &end[at[1]][at[0]], error[i]);
+            tally_add(point == 1 ? &middle[at[1]][at[0]] : &end[at[1]][at[0]], error[i]);
             int to_x = abs(2 * (int)at[0] + 1 - CELLS), to_y = abs(2 * (int)at[1] + 1 - CELLS);
             if (point == 1 && to_x < 4 && to_y < 4) /* 8 x 8 pixels */
-                include(&centre, error[i]);
+                tally_add(&centre, error[i]);
             if (point == 1 && to_x > 6 && to_y > 6) /* 4 x 4 pixels each */
-                include(&corner, error[i]);
+                tally_add(&corner, error[i]);
         }
     double row[CELLS * CELLS][4];
     for (size_t k = 0; k < CELLS * CELLS; k++) {
         row[k][0] = 4 + ((double)(k % CELLS) + 0.5) * 20 / CELLS; /* the cell's middle in pixels */
         row[k][1] = 4 + ((double)(k / CELLS) + 0.5) * 20 / CELLS;
-        row[k][2] = average_of(&middle[k / CELLS][k % CELLS]); /* nan: gnuplot leaves it out */
-        row[k][3] = average_of(&end[k / CELLS][k % CELLS]);
+        row[k][2] = tally_mean(&middle[k / CELLS][k % CELLS]); /* nan: gnuplot leaves it out */
+        row[k][3] = tally_mean(&end[k / CELLS][k % CELLS]);
     }
     write_table("grid.tsv", "x\ty\tmiddle\tend", row[0], CELLS * CELLS, 4);
     printf("the decoder's error by where the middle point lies\n");
     if (centre.n > 0)
-        print_error("in the middle of the picture", average_of(&centre), "middle_sq", "");
+        print_error("in the middle of the picture", tally_mean(&centre), "middle_sq", "");
     if (corner.n > 0)
-        print_error("in a corner", average_of(&corner), "corner_sq", "");
+        print_error("in a corner", tally_mean(&corner), "corner_sq", "");
     printf("\n");
 }
 
 /* The same by length: two pixels to a class; the longest share the last. */
 void sort_by_length(void) {
     enum { LENGTHS = 14 };
-    struct average drawn[LENGTHS] = {0}, looked_up[LENGTHS] = {0};
+    struct tally drawn[LENGTHS] = {0}, looked_up[LENGTHS] = {0};
     double row[LENGTHS][4];
     size_t rows = 0;
     for (size_t i = 0; i < unknown.count; i++) {
         size_t k = (size_t)fmin(curve_length(unknown.z + i * KNOBS) / 2, LENGTHS - 1);
-        include(&drawn[k], error[i]);
-        include(&looked_up[k], nearest_error[i]);
+        tally_add(&drawn[k], error[i]);
+        tally_add(&looked_up[k], nearest_error[i]);
     }
     for (size_t k = 0; k < LENGTHS; k++)
         if (drawn[k].n >= 10) { /* a mean of less says little */
             row[rows][0] = 2 * (double)k + 1;
-            row[rows][1] = average_of(&drawn[k]);
-            row[rows][2] = average_of(&looked_up[k]);
+            row[rows][1] = tally_mean(&drawn[k]);
+            row[rows][2] = tally_mean(&looked_up[k]);
             row[rows++][3] = drawn[k].n;
         }
     write_table("length.tsv", "length\tdecoder\tlookup\tcurves", row[0], rows, 4);
@@ -308,31 +309,31 @@ double reconstruct_all(struct tied *t, struct stack *net) {
     double sum = 0;
     for (size_t i = 0; i < unknown.count; i += ROWS) {
         size_t B = unknown.count - i < ROWS ? unknown.count - i : ROWS;
-        brightness(some, unknown.images.pixel + i * PIXELS, B * PIXELS);
-        const real *xhat = net ? stack_forward(net, some, B) : tied_forward(t, some, B);
-        sum += squared_error_forward(example, xhat, some, B, PIXELS) * (double)B;
+        brightness(pictures, unknown.images.pixel + i * PIXELS, B * PIXELS);
+        const real *xhat = net ? stack_forward(net, pictures, B) : tied_forward(t, pictures, B);
+        sum += squared_error_forward(example, xhat, pictures, B, PIXELS) * (double)B;
     }
     return sum / (double)unknown.count;
 }
 
-/* The gradient of the tied autoencoder for a batch in some, with one share lost where way says so. */
+/* The gradient of the tied autoencoder for a batch of pictures, with one share lost where way says so. */
 void tied_gradient(struct tied *t, real *decoders_share, enum way way, size_t B) {
     size_t bytes = t->n * t->d * sizeof(real);
     tied_zero(t);
-    squared_error_backward(t->dxhat, tied_forward(t, some, B), some, B, PIXELS);
+    squared_error_backward(t->dxhat, tied_forward(t, pictures, B), pictures, B, PIXELS);
     tied_backward_decoder(t, B);
     memcpy(decoders_share, t->dW, bytes);
     if (way == DECODER_LOST)
         memset(t->dW, 0, bytes);
-    tied_backward_encoder(t, NULL, some, B);
+    tied_backward_encoder(t, NULL, pictures, B);
     if (way == ENCODER_LOST)
         memcpy(t->dW, decoders_share, bytes);
 }
 
 void untied_gradient(struct stack *net, size_t B) {
     stack_zero(net);
-    squared_error_backward(net->dlast, stack_forward(net, some, B), some, B, PIXELS);
-    stack_backward(net, NULL, some, B);
+    squared_error_backward(net->dlast, stack_forward(net, pictures, B), pictures, B, PIXELS);
+    stack_backward(net, NULL, pictures, B);
 }
 
 /* Trains an autoencoder 784-code-784 on the known curves, from the same start each time. */
@@ -363,7 +364,7 @@ void train_tied(enum way way) {
     for (size_t epoch = 0; epoch < tied_epochs && !interrupted; epoch++) {
         shuffle(order, known.count, &r);
         for (size_t step = 0; step < steps && !interrupted; step++) {
-            gather(some, &known.images, order + step * B, B);
+            gather(pictures, &known.images, order + step * B, B);
             if (way == UNTIED)
                 untied_gradient(&net, B);
             else
