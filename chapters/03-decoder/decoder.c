@@ -10,7 +10,7 @@
    Run it:          ./a.out --data DIR      where DIR has the files that src/curves.c writes
 
    Contents                                                           line
-     I.   Layers, squared error, Adam: from chapters 1 and               90
+     I.   Layers, squared error, Adam: from chapters 1 and 2             90
      II.  Knobs, the decoder; tied weights: new in this chapter         365
      III. Tools, to look up rather than to read                         532
      IV.  The program                                                   940
