@@ -227,6 +227,51 @@ static void refuses_wrong_labels(void **state) {
     refuse("strange", "label 5 is 10");
 }
 
+/* The coordinates behind the curves, with all that can be wrong with them. A program that reads them
+   says so in its help. */
+static void refuses_wrong_coordinates(void **state) {
+    (void)state;
+    enum { GOOD = 12 + TEST * 24 };
+    static unsigned char good[GOOD], bad[GOOD + 1];
+    static const struct {
+        const char *says;
+        size_t at, length;
+        unsigned char byte[4];
+    } wrong[] = {
+        {"an IDX file of curves has 0x00000d02", 0, GOOD, {0, 0, 8, 2}}, /* bytes, not floats */
+        {"an IDX file of curves has 0x00000d02", 8, GOOD, {0, 0, 0, 7}}, /* columns */
+        {"its header says 101 curves", 4, GOOD, {0, 0, 0, TEST + 1}},
+        {"its header says 4294967295 curves", 4, GOOD, {255, 255, 255, 255}},
+        {"and 1 bytes, its header says 100 curves", 0, GOOD + 1, {0, 0, 0x0d, 2}},
+        {"holds 99 curves and 23 bytes, its header says 100", 0, GOOD - 1, {0, 0, 0x0d, 2}},
+        {"ends within its header", 0, 11, {0, 0, 0x0d, 2}},
+        {"ends within its header", 0, 0, {0, 0, 0x0d, 2}},
+        {"holds 99 curves for 100 images", 4, GOOD - 24, {0, 0, 0, TEST - 1}},
+        {"number 1 of curve 0 is nan", 16, GOOD, {0x7f, 0xc0, 0, 0}},
+        {"number 0 of curve 1 is inf", 36, GOOD, {0x7f, 0x80, 0, 0}},
+        {"number 2 of curve 1 is -0.5", 44, GOOD, {0xbf, 0, 0, 0}},
+    };
+    char path[128];
+    put_data("coordinates");
+    snprintf(path, sizeof path, "%s/coordinates/t10k-points-idx2-float", scratch());
+    FILE *f = fopen(path, "rb");
+    assert_non_null(f);
+    assert_int_equal(fread(good, 1, GOOD, f), GOOD);
+    fclose(f);
+    for (int p = 0; p < programs; p++)
+        for (size_t k = 0; strstr(help[p], "coordinates") && k < sizeof wrong / sizeof *wrong;
+             k++) {
+            memcpy(bad, good, GOOD);
+            memcpy(bad + wrong[k].at, wrong[k].byte, 4);
+            put_bytes("coordinates/t10k-points-idx2-float", bad, wrong[k].length);
+            struct run r = run("%s --data '%s/coordinates' --out '%s/out' %s", program[p],
+                               scratch(), scratch(), briefly(p));
+            if (r.status != 1 || count_lines(r.err) != 1 || !strstr(r.err, wrong[k].says))
+                fail_msg("%s: status %d, \"%s\" expected, said:\n%s", program[p], r.status,
+                         wrong[k].says, r.err);
+        }
+}
+
 /* --- options ---------------------------------------------------------------------- */
 
 static void bad_options(const char *options, const char *needs) {
@@ -396,6 +441,7 @@ int main(void) {
         cmocka_unit_test(refuses_a_folder_for_a_file),
         cmocka_unit_test(refuses_bad_gzip),
         cmocka_unit_test(refuses_wrong_labels),
+        cmocka_unit_test(refuses_wrong_coordinates),
         cmocka_unit_test(refuses_bad_options),
         cmocka_unit_test(refuses_an_unusable_out),
         cmocka_unit_test(a_full_disk_leaves_nothing),
