@@ -51,6 +51,9 @@ help:
 	@sh src/run.sh help $(CHAPTERS)
 
 # --- chapters -------------------------------------------------------------------
+# A mistake is planted in a check that is built like the chapter's own.
+MUTANTS = CC='$(CC)' SPEED='$(SPEED)' TEST_SPEED='$(TEST_SPEED)' CFLAGS='$(INCLUDES)' LIBS='$(CMOCKA) $(LIBRARIES)' sh tests/mutants.sh
+
 # Chapters that work on drawn curves say so in their program; the curves are drawn before they run.
 define chapter_rules
 $(BIN)/$2: chapters/$1/$2.c $(FLAGS)
@@ -77,7 +80,7 @@ figures$3: chapter$3
 record$3: $(BIN)/$2 $(if $(shell grep -l build/curves chapters/$1/$2.c),build/curves/done)
 	@sh src/run.sh record $1
 mutants$3: | check-cmocka
-	@CC='$(CC)' CFLAGS='$(INCLUDES)' LIBS='$(CMOCKA) $(LIBRARIES)' sh tests/mutants.sh $1
+	@$(MUTANTS) $1
 
 PROGRAMS += $(BIN)/$2
 CHECKS += $(BIN)/test_$2
@@ -138,7 +141,7 @@ test: | check-cmocka
 	@sh src/run.sh test "$(CHAPTERS)" test_programs $(filter-out test_programs,$(TESTS))
 
 mutants: | check-cmocka
-	@CC='$(CC)' CFLAGS='$(INCLUDES)' LIBS='$(CMOCKA) $(LIBRARIES)' sh tests/mutants.sh $(CHAPTERS)
+	@$(MUTANTS) $(CHAPTERS)
 
 # --- the rest -------------------------------------------------------------------
 # Chapters that measure speed have a bench.sh.
