@@ -1,8 +1,8 @@
 # Autoencoders by Hand. `make` alone lists what can be typed.
 #
 # Chapters are found by their pages: chapters/NN-name/README.md, beside it name.c, test_name.c, judge.c, exercise.c,
-# unsolved.c, solution.c, plot.gp, mutants and, where the page wants more than the program's own run, measure.c. Adding a
-# chapter is adding a folder; nothing in this file changes.
+# unsolved/exercise.c, solution.c, plot.gp, mutants and, where the page wants more than the program's own run, measure.c.
+# Adding a chapter is adding a folder; nothing in this file changes.
 # Everything that is made goes to build/. All paths are relative, so any folder will do.
 
 ifeq ($(origin CC),default)
@@ -75,9 +75,16 @@ $(BIN)/test_$2: chapters/$1/test_$2.c $(FLAGS) | check-cmocka
 	@echo "cc test_$2.c"
 	$(Q)$(CC) $(call speed_of,chapters/$1/test_$2.c) $(COMMON) -Isrc -MF $$@.d -MT $$@ chapters/$1/test_$2.c -o $$@ $(CMOCKA) $(LIBRARIES)
 
-$(BIN)/exercise_$2 $(BIN)/unsolved_$2 $(BIN)/solution_$2: $(BIN)/%_$2: chapters/$1/%.c $(call judge_of,$1,$2) $(FLAGS) | check-cmocka
-	@echo "cc $$*.c of $2.c"
-	$(Q)$(CC) $(call speed_of,$(call judge_of,$1,$2)) $(COMMON) -Isrc -DEXERCISE='"$$*.c"' -MF $$@.d -MT $$@ $(call judge_of,$1,$2) -o $$@ $(CMOCKA) $(LIBRARIES)
+# One judge for the student's exercise, the book's copy of it as it was, and the solution.
+$(BIN)/exercise_$2: judged = exercise.c
+$(BIN)/unsolved_$2: judged = unsolved/exercise.c
+$(BIN)/solution_$2: judged = solution.c
+$(BIN)/exercise_$2: chapters/$1/exercise.c
+$(BIN)/unsolved_$2: chapters/$1/unsolved/exercise.c
+$(BIN)/solution_$2: chapters/$1/solution.c
+$(BIN)/exercise_$2 $(BIN)/unsolved_$2 $(BIN)/solution_$2: $(call judge_of,$1,$2) $(FLAGS) | check-cmocka
+	@echo "cc $$(judged) of $2.c"
+	$(Q)$(CC) $(call speed_of,$(call judge_of,$1,$2)) $(COMMON) -Isrc -DEXERCISE='"$$(judged)"' -MF $$@.d -MT $$@ $(call judge_of,$1,$2) -o $$@ $(CMOCKA) $(LIBRARIES)
 
 .PHONY: chapter$3 run$3 check$3 exercise$3 figures$3 record$3 mutants$3
 chapter$3: $(BIN)/$2 $(call run_of,$1,$2) $(if $(HAVE_CMOCKA),$(BIN)/test_$2) $(call curves_of,$1,$2)
@@ -148,7 +155,7 @@ $(TESTS:%=$(BIN)/%): $(BIN)/%: tests/%.c $(FLAGS) | check-cmocka
 compile: $(BIN)/weave $(BIN)/curves $(PROGRAMS) $(CHECKS) $(JUDGES) $(TESTS:%=$(BIN)/%)
 
 # Compiled on all cores, even without -j. The longest test begins first. What the student writes, exercise.c, is neither
-# compiled nor judged here: the book's own copies of it, unsolved.c, must fail, and its solutions pass.
+# compiled nor judged here: the book's own copies of it, in unsolved/, must fail, and its solutions pass.
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 test: | check-cmocka
 	@$(MAKE) --no-print-directory -j$(CORES) compile build/curves/done

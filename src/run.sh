@@ -343,5 +343,9 @@ command=$1
 shift
 case $command in
 test) run_tests "$@" ;;
+check)
+    check "$@"
+    leave $?
+    ;;
 *) "$command" "$@" ;;
 esac
