@@ -8,6 +8,8 @@
 ifeq ($(origin CC),default)
 CC = cc
 endif
+# No rules but those below: the built-in ones would take `check` for a file made from check.o.
+MAKEFLAGS += --no-builtin-rules
 BIN := build/bin
 Q := $(if $(V),,@)
 
