@@ -85,6 +85,7 @@ check() {
 # The same in one line where all is well. Where something is wrong, all that the check says.
 check_in_one_line() {
     number=$(number_of "$1") said=build/$1/check.said
+    mkdir -p "build/$1"
     check "$1" >"$said" 2>&1
     checked=$?
     if [ "$checked" -eq 0 ]; then

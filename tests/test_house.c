@@ -50,7 +50,7 @@ static void runs_a_chapter(void **state) {
                 "build/elsewhere/results.tsv");
     assert_int_equal(r.status, 0);
     assert_contains(r.out, "3,925 parameters in all");
-    assert_null(strstr(r.out, "derivative"));
+    assert_null(strstr(r.out, "derivatives agree"));
     r = in_tree("make chapter1 ARGS='--layers 784,5 --out \"build/a student'\\''s\"'");
     assert_int_equal(r.status, 0);
     assert_contains(r.out, "  build/a student's/tower.png");
@@ -97,8 +97,7 @@ static void does_without_gnuplot_and_cmocka(void **state) {
     (void)state;
     /* A PATH with everything but gnuplot. */
     struct run r =
-        in_tree("mkdir -p few && IFS=: && for d in $PATH; do for f in \"$d\"/*; do [ -x \"$f\" ] "
-                "&& ln -sf \"$f\" few/ 2>/dev/null; done; done; "
+        in_tree("mkdir few && IFS=: && for d in $PATH; do ln -s \"$d\"/* few/ 2>/dev/null; done; "
                 "rm -f few/gnuplot*; rm -f build/01-encoder/*.png; PATH=$PWD/few make chapter1");
     assert_int_equal(r.status, 0);
     assert_contains(r.err,
