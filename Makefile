@@ -152,7 +152,7 @@ verify: $(BIN)/weave $(JUDGES)
 # --- tests ----------------------------------------------------------------------
 $(TESTS:%=$(BIN)/%): $(BIN)/%: tests/%.c $(FLAGS) | check-cmocka
 	@echo "cc $*.c"
-	$(Q)$(CC) $(call speed_of,$<) -D_POSIX_C_SOURCE=200809L $(COMMON) -Isrc -MF $@.d -MT $@ $< -o $@ $(CMOCKA) $(LIBRARIES)
+	$(Q)$(CC) $(call speed_of,$<) -D_POSIX_C_SOURCE=200809L -D_XOPEN_SOURCE=700 $(COMMON) -Isrc -MF $@.d -MT $@ $< -o $@ $(CMOCKA) $(LIBRARIES)
 
 compile: $(BIN)/weave $(BIN)/curves $(PROGRAMS) $(CHECKS) $(JUDGES) $(TESTS:%=$(BIN)/%)
 

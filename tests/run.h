@@ -4,10 +4,6 @@
 #ifndef RUN_H
 #define RUN_H
 
-#ifndef _XOPEN_SOURCE
-#define _XOPEN_SOURCE 700 /* pseudo-terminals */
-#endif
-
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
