@@ -45,7 +45,7 @@ together() {
     if ! compile "$work" "$1"; then
         rm -f "$work/check"
         echo "mutants: the mistakes of $1 do not compile together, so each is compiled alone: $(grep -m 1 error "$work/log")" >&2
-    elif ! PLANTED=0 timeout 60 "$work/check" >"$work/output" 2>&1; then
+    elif ! PLANTED=0 timeout 120 "$work/check" >"$work/output" 2>&1; then
         rm -f "$work/check"
         echo "mutants: without any mistake the check of $1 fails, see $work/output" >&2
         echo "BROKEN  $1: the check fails without a mistake" >"$work/report"
@@ -68,14 +68,14 @@ one() {
         check=$work/check
     fi
     # The first test that fails says enough, as a rule. All of them run where it does not name the mistake, and where the
-    # page quotes what they print. A mutant may loop for ever; a minute is enough for any check, even on a busy machine.
+    # page quotes what they print. A mutant may loop for ever; two minutes are enough for any check, even on a busy machine.
     says=$(cat "$work/says") status=0
     if ! grep -qF "mutants/$mutant.txt" "chapters/$chapter/README.md"; then
-        CMOCKA_TEST_ABORT=1 timeout 60 "$check" >"$work/output" 2>"$work/errors"
+        CMOCKA_TEST_ABORT=1 timeout 120 "$check" >"$work/output" 2>"$work/errors"
         status=$?
     fi
     if [ "$status" -eq 0 ] || ! { [ "$says" = - ] || grep -qF -- "$says" "$work/output"; }; then
-        timeout 60 "$check" >"$work/output" 2>"$work/errors"
+        timeout 120 "$check" >"$work/output" 2>"$work/errors"
         status=$?
     fi
     sed '/^\[ *[A-Z=-]* *\]/d' "$work/output" >"build/$chapter/mutants/$mutant.txt"
