@@ -62,7 +62,7 @@ one() {
     if [ "$PLANTED" = alone ] || [ ! -x "$check" ]; then
         cp "chapters/$chapter"/test_*.c "$work/"
         if ! compile "$work" "$chapter"; then
-            echo "BROKEN  $label: does not compile: $(head -n 1 "$work/log")"
+            echo "BROKEN  $label: does not compile: $(grep -m 1 error "$work/log")"
             return
         fi
         check=$work/check
