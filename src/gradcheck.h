@@ -7,8 +7,9 @@
    Use, in a test that has included a chapter's program with REAL set to double:
 
        struct gradcheck check = {.title = "one layer", .loss = loss, .backward = backward, .batch = 3};
-       gc_add(&check, "W", W, dW, 5, 4);
-       gc_add(&check, "b", b, db, 1, 4);
+       gc_add(&check, "x", x, dx, 3, 5);
+       gc_add_weight(&check, "W", W, dW, 4, 5);
+       gc_add_weight(&check, "b", b, db, 4, 1);
        assert_int_equal(gc_run(&check), 0);
 
    gc_run prints a table, a row for each tensor. Where a tensor is wrong it shows the worst entry
@@ -43,6 +44,7 @@ struct gc_tensor {
     size_t rows, cols;  /* rows = 1 for a vector */
     double *value;      /* (rows,cols) the parameters or inputs that we nudge */
     const double *grad; /* (rows,cols) what the backward pass claims */
+    int turned;         /* memory holds the transpose of what a reader calls this: print it so */
 
     /* Hints, all optional. */
     const double *slope; /* (batch,cols) the activation's derivative at each output of this layer */
@@ -333,7 +335,9 @@ static int gc_try_places(const struct gc_case *q, FILE *out) {
                 fprintf(
                     out,
                     "  Every number is right but displaced by one %s: an index is off by one.\n",
-                    whole_row ? "row" : "entry");
+                    !whole_row     ? "entry"
+                    : q->t->turned ? "column"
+                                   : "row");
                 return 1;
             }
         }
@@ -342,10 +346,11 @@ static int gc_try_places(const struct gc_case *q, FILE *out) {
 
 /* "[k]" in a vector, "[i,j]" in a matrix. */
 static void gc_place(char *text, size_t size, const struct gc_tensor *t, size_t k) {
+    size_t i = k / t->cols, j = k % t->cols;
     if (t->rows == 1)
         snprintf(text, size, "[%zu]", k);
     else
-        snprintf(text, size, "[%zu,%zu]", k / t->cols, k % t->cols);
+        snprintf(text, size, "[%zu,%zu]", t->turned ? j : i, t->turned ? i : j);
 }
 
 /* Right except for one row or one column. */
@@ -370,10 +375,9 @@ static int gc_try_missing_line(const struct gc_case *q, FILE *out) {
     gc_place(place, sizeof place, q->t, first);
     if (wrong == 1)
         fprintf(out, "  Only entry %s %s.\n", place, what);
-    else if (one_row)
-        fprintf(out, "  Only row %zu %s.\n", first / cols, what);
     else
-        fprintf(out, "  Only column %zu %s.\n", first % cols, what);
+        fprintf(out, "  Only %s %zu %s.\n", one_row == !q->t->turned ? "row" : "column",
+                one_row ? first / cols : first % cols, what);
     return 1;
 }
 
@@ -658,6 +662,15 @@ static inline struct gc_tensor *gc_add(struct gradcheck *c, const char *name, do
     return t;
 }
 
+/* Adds a weight W (out,in) of which memory holds the transpose, entry (j,i) at value[i * out + j]:
+   the table and the messages speak of (out,in) all the same. With in = 1 it is a bias. */
+static inline struct gc_tensor *gc_add_weight(struct gradcheck *c, const char *name, double *value,
+                                              const double *grad, size_t out, size_t in) {
+    struct gc_tensor *t = gc_add(c, name, value, grad, in, out);
+    t->turned = in > 1;
+    return t;
+}
+
 /* Adds a foreseen mistake; give either a factor or a gradient, the other as NULL. The arrays must
    live until gc_run has returned. */
 static inline void gc_foresee(struct gc_tensor *t, const char *says, const double *factor,
@@ -730,7 +743,8 @@ static int gc_check_tensor(struct gradcheck *c, const struct gc_tensor *t, const
     if (t->rows == 1)
         snprintf(shape, sizeof shape, "%zu", t->cols);
     else
-        snprintf(shape, sizeof shape, "%zu x %zu", t->rows, t->cols);
+        snprintf(shape, sizeof shape, "%zu x %zu", t->turned ? t->cols : t->rows,
+                 t->turned ? t->rows : t->cols);
     gc_place(place, sizeof place, t, wrong ? bad : worst);
     if (wrong)
         worst_error = fabs(t->grad[bad] - n[bad]) / fmax(fabs(t->grad[bad]), fabs(n[bad]));

@@ -151,48 +151,49 @@ static void refuses_empty_files(void **state) {
 static void refuses_short_files(void **state) {
     (void)state;
     put_fault("short", 0x803, 250, 28, 41 * PIXELS + 5);
-    refuse("short", "holds 41 images, its header says 250");
+    refuse("short", "holds 41 images and 5 bytes, its header says 250 images");
 }
 
 static void refuses_huge_headers(void **state) {
     (void)state;
     put_fault("huge", 0x803, 4294967295u, 28, TRAIN * PIXELS);
-    refuse("huge", "holds 300 images, its header says 4294967295");
+    refuse("huge", "holds 300 images and 0 bytes, its header says 4294967295 images");
 }
 
 static void refuses_trailing_bytes(void **state) {
     (void)state;
     put_fault("long", 0x803, 100, 28, 100 * PIXELS + 1);
-    refuse("long", "goes on after its 100 images");
+    refuse("long", "holds 100 images and 1 bytes, its header says 100 images");
 }
 
 static void refuses_no_images(void **state) {
     (void)state;
     put_fault("none", 0x803, 0, 28, 0);
-    refuse("none", "holds no images");
+    refuse("none", "holds 0 images and 0 bytes, its header says 0 images");
 }
 
 static void refuses_foreign_files(void **state) {
     (void)state;
     put_fault("magic", 0x801, 100, 28, 100 * PIXELS);
-    refuse("magic", "begins with 0x00000801, not 0x00000803");
+    refuse("magic", "begins with 0x00000801 and 0 x 0; an IDX file of images has 0x00000803");
     put_data("text");
     put("text/train-images-idx3-ubyte", "This is a text, not a picture.\n");
     put("text/t10k-images-idx3-ubyte", "This is a text, not a picture.\n");
-    refuse("text", "it is not an IDX file of images");
+    refuse("text", "an IDX file of images has 0x00000803");
 }
 
 static void refuses_other_sizes(void **state) {
     (void)state;
     put_fault("size", 0x803, 100, 32, 100 * 1024);
-    refuse("size", "its images are 32 x 32; we need 28 x 28");
+    refuse("size",
+           "begins with 0x00000803 and 32 x 32; an IDX file of images has 0x00000803 and 28 x 28");
 }
 
 static void refuses_a_folder_for_a_file(void **state) {
     (void)state;
     put("folder/train-images-idx3-ubyte/x", "");
     put("folder/t10k-images-idx3-ubyte/x", "");
-    refuse("folder", "is a folder, not a file");
+    refuse("folder", "Is a directory");
 }
 
 /* gzip's own two failures: cut short, and damaged. */
@@ -208,7 +209,7 @@ static void refuses_bad_gzip(void **state) {
                            damaged ? "{ head -c 2000 $f; printf 'XXXXXXXX'; tail -c +2009 $f; } > x"
                                    : "head -c 3000 $f > x");
         assert_int_equal(r.status, 0);
-        refuse(dir, damaged ? "cannot be read" : "is cut short");
+        refuse(dir, "the file is damaged or cut short");
     }
 }
 
@@ -295,22 +296,21 @@ static void refuses_an_unusable_out(void **state) {
         }
 }
 
-/* A full disk: the temporary file of the results is a link to the device that is always full. */
+/* A full disk: the shell that becomes the program lets no file grow, and a write beyond that is an
+   error instead of a signal. What the program says goes through a pipe, which is no file. */
 static void a_full_disk_leaves_nothing(void **state) {
     (void)state;
-    if (access("/dev/full", W_OK) != 0)
-        skip();
     for (int p = 0; p < programs; p++) {
-        struct run r =
-            run("rm -rf '%s/full'; mkdir '%s/full' && ln -s /dev/full '%s/full/results.tsv.tmp' && "
-                "%s --data '%s/good' --out '%s/full' %s",
-                scratch(), scratch(), scratch(), program[p], scratch(), scratch(), briefly(p));
-        if (r.status != 1 ||
-            !strstr(r.err, "results.tsv: cannot be written: No space left on device"))
-            fail_msg("%s: status %d, said:\n%s", program[p], r.status, r.err);
+        struct run r = run("rm -rf '%s/full'; { (trap '' XFSZ; ulimit -f 0; exec %s --data "
+                           "'%s/good' --out '%s/full' %s >/dev/null) 2>&1; echo $?; } | cat",
+                           scratch(), program[p], scratch(), scratch(), briefly(p));
+        if (count_lines(r.out) != 2 || !strstr(r.out, "cannot be written: File") ||
+            !strstr(r.out, "\n1\n"))
+            fail_msg("%s: said:\n%s", program[p], r.out);
         r = run("ls '%s/full'", scratch());
-        assert_null(strstr(r.out, "results.tsv"));
-        assert_null(strstr(r.out, ".tmp"));
+        assert_string_equal(r.out, "");
+        if (access("/dev/full", W_OK) != 0)
+            continue;
         r = run("%s --data '%s/good' --out '%s/full' %s >/dev/full", program[p], scratch(),
                 scratch(), briefly(p));
         if (r.status != 1 || !strstr(r.err, "report on standard output could not be written"))
@@ -371,7 +371,7 @@ static void survives_interruption(void **state) {
             run("%s --data '%s/good' --out '%s/stopped' %s --epochs 100000 > '%s/said' & pid=$!; "
                 "sleep 2; kill -INT $pid; wait $pid",
                 program[p], scratch(), scratch(), briefly(p), scratch());
-        if (r.status != 0 && r.status != 130)
+        if (r.status != 130)
             fail_msg("%s: status %d after an interruption, said:\n%s", program[p], r.status, r.err);
         r = run("test -s '%s/stopped/results.tsv' && ! ls '%s'/stopped/*.tmp 2>/dev/null; s=$?; rm "
                 "-rf '%s/stopped'; exit $s",

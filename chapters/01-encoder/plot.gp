@@ -54,6 +54,23 @@ set yrange [*:*]
 set output out.'/codes.png'
 call 'src/scatter.gp' out.'/codes.tsv' "first number of the code" "second number of the code"
 
+# What the small encoder has learned.
+set output out.'/learning.png'
+set xlabel "epoch"
+set ylabel "test digits recognised, of 100"
+set y2label "training loss"
+set yrange [0:100]
+set y2range [0:*]
+set y2tics
+set ytics nomirror
+set key at graph 0.97,0.6 right
+plot out.'/learning.tsv' using 1:3 with linespoints linetype 1 title "recognised", \
+     '' using 1:2 axes x1y2 with linespoints linetype 2 title "loss (right)"
+unset y2label
+unset y2tics
+set yrange [*:*]
+set key default noenhanced spacing 1.2
+
 # The V once more, in the terminal.
 set terminal dumb 79 22
 unset output

@@ -13,10 +13,12 @@ void softplus_forward(real *s, real *h, const real *x, const real *W, const real
         h[i] = softplus(s[i]);
 }
 
-/* dW (in,out), db (out), dx (rows,in) from dh (rows,out); ds (rows,out) comes in zeroed. */
+/* dW (out,in), db (out), dx (rows,in) from dh (rows,out); ds (rows,out) comes in zeroed. */
 void softplus_backward(real *dW, real *db, real *dx, real *ds, const real *dh, const real *s,
                        const real *x, const real *W, size_t rows, size_t in, size_t out) {
-    for (size_t i = 0; i < rows * out; i++)
-        ds[i] += dh[i] * activate(SIGMOID, s[i]);
+    for (size_t i = 0; i < rows * out; i++) {
+        real unused;
+        ds[i] += dh[i] * activate(&unused, s[i], SIGMOID);
+    }
     dense_backward(dW, db, dx, ds, x, W, rows, in, out);
 }

@@ -1,8 +1,5 @@
-/* test_encoder.c: every gradient of chapter 1 against finite differences, in double; and the
-   exercise.
-
-   Built plainly it checks the chapter. Built with -DEXERCISE='"exercise.c"' (or "solution.c") it
-   judges that file instead. Run with a file name it writes there what the check measured. */
+/* test_encoder.c: every gradient of chapter 1 against finite differences, in double. Run with a file
+   name it writes there what the check measured. */
 #define WORKBOOK_TEST
 #define REAL double
 #include "encoder.c"
@@ -13,82 +10,73 @@
 #include <cmocka.h>
 
 #include "gradcheck.h"
+#include "testing.h"
 
 /* --- the check of one layer --------------------------------------------------- */
 /* L = sum of c h, with fixed random c, so that dL/dh = c. */
 enum { B = 3, IN = 4, OUT = 7 };
 struct one_layer {
     enum activation f;
-    real x[B * IN], W[IN * OUT], b[OUT], c[B * OUT];
-    real s[B * OUT], h[B * OUT];
-    real dW[IN * OUT], db[OUT], dx[B * IN], ds[B * OUT], dh[B * OUT];
-    real slope[B * OUT];
+    real x[B * IN], W[OUT * IN], b[OUT], c[B * OUT];
+    real s[B * OUT], h[B * OUT], slope[B * OUT];
+    real dx[B * IN], dW[OUT * IN], db[OUT], d[B * OUT];
 };
 
-double one_layer_loss(void *net, double *example) {
-    struct one_layer *y = net;
-    double loss = 0;
+double one_layer_loss(void *layer, double *example) {
+    struct one_layer *y = layer;
     dense_forward(y->s, y->x, y->W, y->b, B, IN, OUT);
-    activation_forward(y->h, y->s, y->f, B * OUT);
-    for (size_t r = 0; r < B; r++) {
-        example[r] = 0;
-        for (size_t j = 0; j < OUT; j++)
-            example[r] += y->c[r * OUT + j] * y->h[r * OUT + j];
-        loss += example[r];
-    }
-    return loss;
+    activation_forward(y->h, y->slope, y->s, y->f, B * OUT);
+    return weighted_sum(example, y->c, y->h, B, OUT);
 }
 
-void one_layer_backward(void *net) {
-    struct one_layer *y = net;
+void one_layer_backward(void *layer) {
+    struct one_layer *y = layer;
     double example[B];
+    memset(y->dx, 0, sizeof y->dx);
     memset(y->dW, 0, sizeof y->dW);
     memset(y->db, 0, sizeof y->db);
-    memset(y->dx, 0, sizeof y->dx);
-    memset(y->ds, 0, sizeof y->ds);
     one_layer_loss(y, example);
-    memcpy(y->dh, y->c, sizeof y->dh);
-    activation_backward(y->ds, y->dh, y->h, y->f, B * OUT);
-    dense_backward(y->dW, y->db, y->dx, y->ds, y->x, y->W, B, IN, OUT);
-    /* For the diagnosis only: the slope, measured rather than taken from the program. */
-    for (size_t i = 0; i < B * OUT; i++)
-        y->slope[i] = (activate(y->f, y->s[i] + 1e-6) - activate(y->f, y->s[i] - 1e-6)) / 2e-6;
+    memcpy(y->d, y->c, sizeof y->d);
+    activation_backward(y->d, y->slope, B * OUT);
+    dense_backward(y->dW, y->db, y->dx, y->d, y->x, y->W, B, IN, OUT);
 }
 
 /* --- end of the check of one layer ---------------------------------------------- */
 
-void fill(real *t, size_t n, struct random *r) {
-    for (size_t i = 0; i < n; i++)
-        t[i] = random_uniform(r, -1, 1);
-}
+/* For the diagnosis only: the slopes, measured rather than taken from the program; what dx would be
+   if the sum over the outputs were overwritten at each step, or W read with its indices exchanged. */
+struct guesses {
+    double slope[B * OUT], last[B * IN], exchanged[B * IN];
+};
 
-/* What dx would be if the sum over the outputs were overwritten at each step. */
-void last_output_only(double *guess, const struct one_layer *y) {
-    for (size_t r = 0; r < B; r++)
-        for (size_t i = 0; i < IN; i++)
-            guess[r * IN + i] = y->ds[r * OUT + OUT - 1] * y->W[i * OUT + OUT - 1];
-}
-
-/* What dx would be if W were read with its indices exchanged. */
-void weights_transposed(double *guess, const struct one_layer *y) {
+void guess(struct guesses *g, const struct one_layer *y) {
+    memset(g, 0, sizeof *g);
+    for (size_t k = 0; k < B * OUT; k++) {
+        double ignored;
+        g->slope[k] =
+            (activate(&ignored, y->s[k] + 1e-6, y->f) - activate(&ignored, y->s[k] - 1e-6, y->f)) /
+            2e-6;
+    }
     for (size_t r = 0; r < B; r++)
         for (size_t i = 0; i < IN; i++) {
-            guess[r * IN + i] = 0;
+            g->last[r * IN + i] = y->d[r * OUT + OUT - 1] * y->W[i * OUT + OUT - 1];
             for (size_t j = 0; j < OUT; j++)
-                guess[r * IN + i] += y->ds[r * OUT + j] * y->W[j * IN + i];
+                g->exchanged[r * IN + i] += y->d[r * OUT + j] * y->W[j * IN + i];
         }
 }
 
 int check_one_layer(enum activation f) {
     static struct one_layer y;
-    memset(&y, 0, sizeof y);
+    static struct guesses g;
     struct random r;
     random_seed(&r, 7);
     y.f = f;
     fill(y.x, B * IN, &r);
-    fill(y.W, IN * OUT, &r);
+    fill(y.W, OUT * IN, &r);
     fill(y.b, OUT, &r);
     fill(y.c, B * OUT, &r);
+    one_layer_backward(&y);
+    guess(&g, &y);
     char title[64];
     snprintf(title, sizeof title, "chapter 1, one %s layer", activation_name[f]);
     struct gradcheck check = {.title = title,
@@ -96,16 +84,12 @@ int check_one_layer(enum activation f) {
                               .backward = one_layer_backward,
                               .net = &y,
                               .batch = B};
-    double last[B * IN], transposed[B * IN];
-    one_layer_backward(&y);
-    last_output_only(last, &y);
-    weights_transposed(transposed, &y);
     struct gc_tensor *x = gc_add(&check, "x", y.x, y.dx, B, IN);
     gc_foresee(x, "This is the last output's share alone: in dx, an = stands where += is meant.",
-               NULL, last);
-    gc_foresee(x, "W is read transposed: its indices are exchanged in dx.", NULL, transposed);
-    gc_add(&check, "W", y.W, y.dW, IN, OUT)->slope = y.slope;
-    gc_add(&check, "b", y.b, y.db, 1, OUT)->slope = y.slope;
+               NULL, g.last);
+    gc_foresee(x, "W is read transposed: its indices are exchanged in dx.", NULL, g.exchanged);
+    gc_add_weight(&check, "W", y.W, y.dW, OUT, IN)->slope = g.slope;
+    gc_add_weight(&check, "b", y.b, y.db, OUT, 1)->slope = g.slope;
     return gc_run(&check);
 }
 
@@ -113,77 +97,116 @@ void each_activation(void **state) {
     (void)state;
     int failed = 0;
     for (int f = 0; f < ACTIVATIONS; f++)
-        failed += check_one_layer(f);
+        failed += check_one_layer((enum activation)f);
     assert_int_equal(failed, 0);
 }
 
 /* --- the check of a stack ----------------------------------------------------- */
-struct stack {
-    struct network net;
-    real x[B * 6], dx[B * 6], c[B * 3];
+/* The whole way that learning goes: a stack, and the squared distance from the label as the loss. */
+struct pupil {
+    struct stack net;
+    real x[B * 6], dx[B * 6];
+    unsigned char label[B];
 };
 
-double stack_loss(void *context, double *example) {
-    struct stack *t = context;
-    const real *z = network_forward(&t->net, t->x, B);
-    double loss = 0;
-    for (size_t r = 0; r < B; r++) {
-        example[r] = 0;
-        for (size_t j = 0; j < 3; j++)
-            example[r] += t->c[r * 3 + j] * z[r * 3 + j];
-        loss += example[r];
-    }
+double pupil_loss(void *pupil, double *example) {
+    struct pupil *t = pupil;
+    double loss = 0, unused[B * DIGITS];
+    const real *h = stack_forward(&t->net, t->x, B);
+    for (size_t r = 0; r < B; r++) /* each example's share of the mean */
+        loss += example[r] = distance_from_label(unused, h + r * DIGITS, t->label + r, 1) / B;
     return loss;
 }
 
-void stack_backward(void *context) {
-    struct stack *t = context;
-    double example[B];
-    network_zero(&t->net);
+void pupil_backward(void *pupil) {
+    struct pupil *t = pupil;
+    stack_zero(&t->net);
     memset(t->dx, 0, sizeof t->dx);
-    stack_loss(t, example);
-    memcpy(t->net.dlast, t->c, sizeof t->c);
-    network_backward(&t->net, t->dx, t->x, B);
+    distance_from_label(t->net.dlast, stack_forward(&t->net, t->x, B), t->label, B);
+    stack_backward(&t->net, t->dx, t->x, B);
 }
-
-/* --- end of the check of a stack ------------------------------------------------ */
 
 void whole_stack(void **state) {
     (void)state;
-    static struct stack t;
-    const size_t size[] = {6, 8, 5, 3};
-    const enum activation f[] = {RELU, TANH, IDENTITY};
-    t.net = network_new(size, f, 3, B);
+    static struct pupil t = {.label = {3, 0, 9}};
     struct random r;
     random_seed(&r, 3);
+    t.net = stack_new((size_t[]){6, 8, 5, DIGITS}, (enum activation[]){RELU, TANH, IDENTITY}, 3, B);
     fill(t.net.value, t.net.parameters, &r);
     fill(t.x, B * 6, &r);
-    fill(t.c, B * 3, &r);
-    struct gradcheck check = {.title = "chapter 1, a stack 6-8-5-3 (relu, tanh, identity)",
-                              .loss = stack_loss,
-                              .backward = stack_backward,
+    struct gradcheck check = {.title = "chapter 1, a stack 6-8-5-10 (relu, tanh, identity)",
+                              .loss = pupil_loss,
+                              .backward = pupil_backward,
                               .net = &t,
                               .batch = B};
     gc_add(&check, "x", t.x, t.dx, B, 6);
-    for (size_t i = 0; i < t.net.tensors; i++) {
-        struct tensor *p = &t.net.tensor[i];
-        gc_add(&check, p->name, p->value, p->grad, p->rows, p->cols);
-    }
-    int failed = gc_run(&check);
-    network_free(&t.net);
-    assert_int_equal(failed, 0);
+    add_tensors(&check, t.net.tensor, t.net.tensors);
+    assert_int_equal(gc_run(&check), 0);
+    free(t.net.value);
+}
+
+/* --- by hand ------------------------------------------------------------------ */
+
+/* A step of gradient descent goes against the derivative, by the rate: the parameters before, minus
+   those after, are rate times the gradient that the step has left. And the loss falls. */
+void a_step_goes_down(void **state) {
+    (void)state;
+    struct random r;
+    random_seed(&r, 5);
+    struct stack net = stack_new((size_t[]){6, DIGITS}, (enum activation[]){TANH}, 1, B);
+    real x[B * 6], before[70];
+    const unsigned char label[B] = {3, 0, 9};
+    fill(net.value, net.parameters, &r);
+    fill(x, B * 6, &r);
+    memcpy(before, net.value, sizeof before);
+    assert_int_equal(net.parameters, 70);
+    double loss = descend(&net, x, label, B, 0.01);
+    for (size_t k = 0; k < 70; k++)
+        if (fabs(before[k] - net.value[k] - 0.01 * net.grad[k]) > 1e-15)
+            fail_msg("parameter %zu moved by %g; its derivative is %g and the rate 0.01", k,
+                     net.value[k] - before[k], net.grad[k]);
+    double then = descend(&net, x, label, B, 0.01);
+    if (!(then < loss))
+        fail_msg("the loss was %g and is %g after a small step down", loss, then);
+    free(net.value);
 }
 
 /* Small numbers that can be done in the head. */
 void layer_by_hand(void **state) {
     (void)state;
-    real x[] = {1, 2}, W[] = {1, 0, -1, 3, 1, 2}, b[] = {0.5, 0, 1}, s[3];
+    real x[] = {1, 2}, W[] = {1, 0, -1, 3, 1, 2}, b[] = {0.5, 0, 1}, s[3], slope;
     dense_forward(s, x, W, b, 1, 2, 3);
     assert_true(s[0] == 7.5 && s[1] == 2 && s[2] == 4); /* 1*1+2*3+0.5, 1*0+2*1+0, 1*(-1)+2*2+1 */
-    assert_true(activate(RELU, -2) == 0 && activate(RELU, 2) == 2 && activate(SIGMOID, 0) == 0.5);
+    assert_true(activate(&slope, -2, RELU) == 0 && activate(&slope, 2, RELU) == 2);
     /* Neither form of the sigmoid alone survives both: one gives NaN, the other loses small values. */
-    assert_true(activate(SIGMOID, 800) == 1 && activate(SIGMOID, -800) == 0);
-    assert_true(fabs(activate(SIGMOID, -740) / exp(-740.0) - 1) < 0.1);
+    assert_true(activate(&slope, 800, SIGMOID) == 1 && activate(&slope, -800, SIGMOID) == 0);
+    assert_true(fabs(activate(&slope, -740, SIGMOID) / exp(-740.0) - 1) < 0.1);
+}
+
+/* He: a layer of ReLU keeps the mean square of what comes in. Xavier, with in = out, halves it. */
+void starts_keep_the_size(void **state) {
+    (void)state;
+    enum { WIDE = 400, ROWS = 20 };
+    double (*limit[])(size_t, size_t) = {he_limit, xavier_limit};
+    for (int k = 0; k < 2; k++) {
+        struct stack net = stack_new((size_t[]){WIDE, WIDE}, (enum activation[]){RELU}, 1, ROWS);
+        struct random r;
+        random_seed(&r, 1);
+        dense_start(&net.layer[0], limit[k](WIDE, WIDE), &r);
+        static real x[ROWS * WIDE];
+        fill(x, ROWS * WIDE, &r);
+        const real *h = stack_forward(&net, x, ROWS);
+        double before = 0, after = 0;
+        for (size_t i = 0; i < ROWS * WIDE; i++) {
+            before += x[i] * x[i];
+            after += h[i] * h[i];
+        }
+        double kept = k == 0 ? 1 : 0.5;
+        if (!(fabs(after / before - kept) < 0.1))
+            fail_msg("%s keeps %.3f of the mean square, not %.1f", k == 0 ? "He" : "Xavier",
+                     after / before, kept);
+        free(net.value);
+    }
 }
 
 /* The first numbers of both generators for the states their authors' reference code
@@ -205,94 +228,14 @@ void random_numbers_are_the_published_ones(void **state) {
     assert_true(fabs(mean - 1) < 0.05); /* standard error 0.0115 */
 }
 
-/* He: a layer of ReLU keeps the mean square of what comes in. */
-void he_keeps_the_size(void **state) {
-    (void)state;
-    enum { WIDE = 400, ROWS = 20 };
-    struct network net = network_new((size_t[]){WIDE, WIDE}, (enum activation[]){RELU}, 1, ROWS);
-    struct random r;
-    random_seed(&r, 1);
-    layer_start(&net.layer[0], he_limit(WIDE, WIDE), &r);
-    real *x = allocate(ROWS * WIDE, sizeof *x);
-    fill(x, ROWS * WIDE, &r);
-    const real *h = network_forward(&net, x, ROWS);
-    double before = 0, after = 0;
-    for (size_t i = 0; i < ROWS * WIDE; i++) {
-        before += x[i] * x[i];
-        after += h[i] * h[i];
-    }
-    assert_true(fabs(after / before - 1) < 0.1);
-    network_free(&net);
-    free(x);
-}
-
-#ifdef EXERCISE
-#include EXERCISE
-
-double exercise_loss(void *net, double *example) {
-    struct one_layer *y = net;
-    double loss = 0;
-    softplus_forward(y->s, y->h, y->x, y->W, y->b, B, IN, OUT);
-    for (size_t r = 0; r < B; r++) {
-        example[r] = 0;
-        for (size_t j = 0; j < OUT; j++)
-            example[r] += y->c[r * OUT + j] * y->h[r * OUT + j];
-        loss += example[r];
-    }
-    return loss;
-}
-
-void exercise_backward(void *net) {
-    struct one_layer *y = net;
-    double example[B];
-    memset(y->dW, 0, sizeof y->dW);
-    memset(y->db, 0, sizeof y->db);
-    memset(y->dx, 0, sizeof y->dx);
-    memset(y->ds, 0, sizeof y->ds);
-    exercise_loss(y, example);
-    memcpy(y->dh, y->c, sizeof y->dh);
-    softplus_backward(y->dW, y->db, y->dx, y->ds, y->dh, y->s, y->x, y->W, B, IN, OUT);
-    for (size_t i = 0; i < B * OUT; i++)
-        y->slope[i] = (softplus(y->s[i] + 1e-6) - softplus(y->s[i] - 1e-6)) / 2e-6;
-}
-
-void exercise(void **state) {
-    (void)state;
-    static struct one_layer y;
-    struct random r;
-    random_seed(&r, 11);
-    fill(y.x, B * IN, &r);
-    fill(y.W, IN * OUT, &r);
-    fill(y.b, OUT, &r);
-    fill(y.c, B * OUT, &r);
-    struct gradcheck check = {.title = "exercise 1, a softplus layer",
-                              .loss = exercise_loss,
-                              .backward = exercise_backward,
-                              .net = &y,
-                              .batch = B};
-    gc_add(&check, "x", y.x, y.dx, B, IN);
-    gc_add(&check, "W", y.W, y.dW, IN, OUT)->slope = y.slope;
-    gc_add(&check, "b", y.b, y.db, 1, OUT)->slope = y.slope;
-    int failed = gc_run(&check);
-    assert_int_equal(failed, 0);
-    assert_true(isfinite(softplus(1000)) && softplus(-1000) == 0);
-}
-#endif
-
 int main(int argc, char **argv) {
-#ifdef EXERCISE
-    const struct CMUnitTest tests[] = {cmocka_unit_test(exercise)};
-#else
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest checks[] = {
         cmocka_unit_test(each_activation),
         cmocka_unit_test(whole_stack),
+        cmocka_unit_test(a_step_goes_down),
         cmocka_unit_test(layer_by_hand),
+        cmocka_unit_test(starts_keep_the_size),
         cmocka_unit_test(random_numbers_are_the_published_ones),
-        cmocka_unit_test(he_keeps_the_size),
     };
-#endif
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    if (argc > 1 && gc_save_totals(argv[1]) != 0)
-        die("%s: cannot be written", argv[1]);
-    return failed;
+    return finish_checks(cmocka_run_group_tests(checks, NULL, NULL), argc, argv);
 }

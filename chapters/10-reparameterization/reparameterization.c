@@ -851,6 +851,36 @@ void random_normal(real *noise, size_t n, struct random *r) {
     }
 }
 
+/* --- averages ----------------------------------------------------------------- */
+/* Of numbers that are added one by one: their mean, their variance, and how far the mean is
+   probably off. */
+struct average {
+    size_t n;
+    double sum, squares;
+};
+
+void average_add(struct average *a, double value) {
+    a->n++;
+    a->sum += value;
+    a->squares += value * value;
+}
+
+double average_value(const struct average *a) {
+    return a->sum / (double)a->n;
+}
+
+/* E f^2 - (E f)^2, with n - 1 for n because the mean is made of the same numbers. Rounding must not
+   make it negative. */
+double average_variance(const struct average *a) {
+    double mean = average_value(a), n = (double)a->n;
+    return n > 1 ? fmax(0, (a->squares - n * mean * mean) / (n - 1)) : 0;
+}
+
+/* The standard error of the mean. */
+double average_error(const struct average *a) {
+    return sqrt(average_variance(a) / (double)a->n);
+}
+
 /* --- toy with a known answer --------------------------------------------------- */
 /* f (B) = |z - c|^2 for each row of z (B,d): its squared distance from the point (c, c, ... c) */
 void distance_forward(double *f, const real *z, real c, size_t B, size_t d) {
@@ -1025,7 +1055,7 @@ struct measured ratio_of(const double *a, const double *b) {
 /* --- divergence from a standard normal --------------------------------------- */
 /* kl (B) = KL(N(mu, sigma^2) || N(0, 1)) of each row of code (B,2d), in nats:
      -1/2 sum over j of (1 + logvar_j - mu_j^2 - e^logvar_j) */
-void kl_forward(double *kl, const real *code, size_t B, size_t d) {
+void normal_kl_forward(double *kl, const real *code, size_t B, size_t d) {
     for (size_t r = 0; r < B; r++) {
         kl[r] = 0;
         for (size_t j = 0; j < d; j++) {
@@ -1036,7 +1066,7 @@ void kl_forward(double *kl, const real *code, size_t B, size_t d) {
 }
 
 /* dmu += scale mu   and   dlogvar += scale (e^logvar - 1) / 2,   both in dcode (B,2d) */
-void kl_backward(real *dcode, const real *code, real scale, size_t B, size_t d) {
+void normal_kl_backward(real *dcode, const real *code, real scale, size_t B, size_t d) {
     for (size_t r = 0; r < B; r++)
         for (size_t j = 0; j < d; j++) {
             real mu = code[2 * r * d + j], logvar = code[(2 * r + 1) * d + j];
@@ -1085,7 +1115,7 @@ void coder_free(struct coder *c) {
 double coder_loss(struct coder *c, const real *x, const real *target, const real *noise, size_t B) {
     c->code = network_forward(&c->encoder, x, B);
     reparameterize(c->z, c->code, noise, B, c->d);
-    kl_forward(c->kl, c->code, B, c->d);
+    normal_kl_forward(c->kl, c->code, B, c->d);
     const real *logit = network_forward(&c->decoder, c->z, B);
     double loss = bce_on_logits_forward(c->bce, logit, target, B, c->n);
     for (size_t r = 0; r < B; r++)
@@ -1111,7 +1141,7 @@ double coder_gradient(struct coder *c, enum way way, double baseline, real *dx, 
             c->dlogq[r] = (c->bce[r] - (way == BASELINE ? baseline : 0)) / (double)B;
         log_normal_backward(dcode, c->dlogq, c->z, c->code, B, c->d);
     }
-    kl_backward(dcode, c->code, 1 / (real)B, B, c->d);
+    normal_kl_backward(dcode, c->code, 1 / (real)B, B, c->d);
     network_backward(&c->encoder, dx, x, B);
     return loss;
 }
@@ -1585,7 +1615,7 @@ void show_divergence(const struct settings *s, struct results *results) {
     for (size_t k = 0; k < sizeof clouds / sizeof *clouds; k++) {
         real code[2] = {(real)clouds[k][0], (real)(2 * log(clouds[k][1]))};
         double exact, mean[BLOCKS], negative[BLOCKS];
-        kl_forward(&exact, code, 1, 1);
+        normal_kl_forward(&exact, code, 1, 1);
         PARALLEL
         for (size_t b = 0; b < BLOCKS; b++) {
             struct random r = stream(s, DIVERGENCE, k, b);
@@ -1616,7 +1646,7 @@ void show_divergence(const struct settings *s, struct results *results) {
     const double mu = 0.5, sigma = 0.5;
     real code[2] = {(real)mu, (real)(2 * log(sigma))};
     double exact, one = sqrt(mu * mu * sigma * sigma + pow(sigma * sigma - 1, 2) / 2);
-    kl_forward(&exact, code, 1, 1);
+    normal_kl_forward(&exact, code, 1, 1);
     PARALLEL
     for (size_t k = 0; k < DOUBLINGS; k++)
         for (size_t i = 0; i < REPEATS; i++) {

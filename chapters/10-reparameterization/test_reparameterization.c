@@ -93,7 +93,7 @@ double kl_loss(void *net, double *example) {
     struct cloud *p = net;
     double loss = 0;
     pack(p);
-    kl_forward(p->kl, p->code, B, D);
+    normal_kl_forward(p->kl, p->code, B, D);
     for (size_t r = 0; r < B; r++)
         loss += example[r] = p->kl[r] / B;
     return loss;
@@ -103,7 +103,7 @@ void kl_gradient(void *net) {
     struct cloud *p = net;
     memset(p->dcode, 0, sizeof p->dcode);
     pack(p);
-    kl_backward(p->dcode, p->code, 1 / (real)B, B, D);
+    normal_kl_backward(p->dcode, p->code, 1 / (real)B, B, D);
     unpack(p);
 }
 
@@ -383,7 +383,7 @@ double loss_from_z(void *context, double *example) {
 double loss_from_code(void *context, double *example) {
     struct whole *w = context;
     reparameterize(w->c.z, w->c.code, w->noise, B, D);
-    kl_forward(w->c.kl, w->c.code, B, D);
+    normal_kl_forward(w->c.kl, w->c.code, B, D);
     return loss_from_z(w, example);
 }
 
@@ -561,11 +561,11 @@ void divergence_by_hand(void **state) {
     (void)state;
     double kl[2];
     real code[] = {0, 0, 1, 0}, wide[] = {0, log(4)}, both[] = {1, 0, 0, log(4)};
-    kl_forward(kl, code, 2, 1); /* N(0,1) and N(1,1) */
+    normal_kl_forward(kl, code, 2, 1); /* N(0,1) and N(1,1) */
     assert_true(near(kl[0], 0, 0) && near(kl[1], 0.5, 0));
-    kl_forward(kl, wide, 1, 1);
+    normal_kl_forward(kl, wide, 1, 1);
     assert_true(near(kl[0], -0.5 * (1 + log(4) - 4), 1e-15) && near(kl[0], 0.8069, 5e-5));
-    kl_forward(kl, both, 1, 2); /* the divergences of the coordinates add up */
+    normal_kl_forward(kl, both, 1, 2); /* the divergences of the coordinates add up */
     assert_true(near(kl[0], 0.5 + 0.5 * (3 - log(4)), 1e-15));
     /* It is the expectation of log q - log p: the sum over a grid of noise. */
     real q[] = {0.7, -0.9}, p[] = {0, 0};
@@ -577,7 +577,7 @@ void divergence_by_hand(void **state) {
         log_normal_forward(&logp, &z, p, 1, 1);
         sum += grid_weight(k) * (logq - logp);
     }
-    kl_forward(kl, q, 1, 1);
+    normal_kl_forward(kl, q, 1, 1);
     assert_true(near(kl[0], sum, 1e-13));
 }
 
@@ -685,7 +685,7 @@ void errors_by_hand(void **state) {
    one from the divergence. */
 void gradients_are_added(void **state) {
     (void)state;
-    static const char *name[] = {"reparameterize_backward", "kl_backward", "log_normal_backward",
+    static const char *name[] = {"reparameterize_backward", "normal_kl_backward", "log_normal_backward",
                                  "distance_backward"};
     static struct cloud p;
     new_cloud(&p, 9);
@@ -700,7 +700,7 @@ void gradients_are_added(void **state) {
             if (k == 0)
                 reparameterize_backward(p.dcode, dz, p.code, p.noise, B, D);
             else if (k == 1)
-                kl_backward(p.dcode, p.code, 1, B, D);
+                normal_kl_backward(p.dcode, p.code, 1, B, D);
             else if (k == 2)
                 log_normal_backward(p.dcode, p.weight, p.z, p.code, B, D);
             else
