@@ -21,7 +21,7 @@ void softplus_forward(real *s, real *h, const real *x, const real *W, const real
         h[i] = softplus(s[i]);
 }
 
-/* dW (in,out), db (out), dx (rows,in) from dh (rows,out). ds (rows,out) is yours to use; like the
+/* dW (out,in), db (out), dx (rows,in) from dh (rows,out). ds (rows,out) is yours to use; like the
    three gradients it comes in zeroed. */
 void softplus_backward(real *dW, real *db, real *dx, real *ds, const real *dh, const real *s,
                        const real *x, const real *W, size_t rows, size_t in, size_t out) {
