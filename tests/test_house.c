@@ -37,7 +37,7 @@ static void runs_a_chapter(void **state) {
     assert_contains(r.out, "chapter 1: every one of ");
     assert_contains(r.out, "make check1 shows the tables");
     assert_null(strstr(r.out, "verdict")); /* a passing check is one line here */
-    assert_contains(r.out, "354,706 parameters in all");
+    assert_contains(r.out, "354706 parameters in all");
     assert_contains(r.out, "Next: read chapters/01-encoder/README.md, then make exercise1");
     assert_null(strstr(r.out, "[ RUN"));
     r = in_tree("grep -c . build/01-encoder/results.tsv && grep check_entries "
@@ -49,7 +49,7 @@ static void runs_a_chapter(void **state) {
     r = in_tree("make run1 ARGS='--layers 784,5 --out build/elsewhere' && ls "
                 "build/elsewhere/results.tsv");
     assert_int_equal(r.status, 0);
-    assert_contains(r.out, "3,925 parameters in all");
+    assert_contains(r.out, "3925 parameters in all");
     assert_null(strstr(r.out, "derivatives agree"));
     r = in_tree("make chapter1 ARGS='--layers 784,5 --out \"build/a student'\\''s\"'");
     assert_int_equal(r.status, 0);
@@ -102,7 +102,7 @@ static void does_without_gnuplot_and_cmocka(void **state) {
     assert_int_equal(r.status, 0);
     assert_contains(r.err,
                     "gnuplot is missing, so no curves are drawn; sh src/setup.sh installs it");
-    assert_contains(r.out, "354,706 parameters in all");
+    assert_contains(r.out, "354706 parameters in all");
     r = in_tree("make HAVE_CMOCKA= check1");
     assert_int_not_equal(r.status, 0);
     assert_contains(r.err, "cmocka is missing, which the checks need; sh src/setup.sh installs it");
@@ -172,7 +172,7 @@ static void draws_what_it_has_on_interrupt(void **state) {
     r = run_and_interrupt(command, "measuring on and on");
     assert_int_not_equal(r.status, 0);
     assert_int_not_equal(r.status, -1);
-    assert_contains(r.out, "354,706 parameters in all"); /* the program ran first */
+    assert_contains(r.out, "354706 parameters in all"); /* the program ran first */
     assert_contains(r.out, "what is known so far");
     assert_contains(r.out, "Next: read chapters/42-again/README.md");
     assert_null(strstr(r.out, "***"));
