@@ -1,12 +1,15 @@
 # Autoencoders by Hand. `make` alone lists what can be typed.
 #
-# Chapters are found by their pages: chapters/NN-name/README.md, beside it name.c, test_name.c, exercise.c, solution.c,
-# plot.gp and README.md. Adding a chapter is adding a folder; nothing in this file changes.
+# Chapters are found by their pages: chapters/NN-name/README.md, beside it name.c, test_name.c, judge.c, exercise.c,
+# unsolved/exercise.c, solution.c, plot.gp, mutants and, where the page wants more than the program's own run, measure.c.
+# Adding a chapter is adding a folder; nothing in this file changes.
 # Everything that is made goes to build/. All paths are relative, so any folder will do.
 
 ifeq ($(origin CC),default)
 CC = cc
 endif
+# No rules but those below: the built-in ones would take `check` for a file made from check.o.
+MAKEFLAGS += --no-builtin-rules
 BIN := build/bin
 Q := $(if $(V),,@)
 
@@ -51,43 +54,65 @@ help:
 	@sh src/run.sh help $(CHAPTERS)
 
 # --- chapters -------------------------------------------------------------------
+# A mistake is planted in a check that is built like the chapter's own.
+MUTANTS = CC='$(CC)' SPEED='$(SPEED)' TEST_SPEED='$(TEST_SPEED)' CFLAGS='$(INCLUDES)' LIBS='$(CMOCKA) $(LIBRARIES)' sh tests/mutants.sh
+
+# What `make chapterN` runs: measure.c, which includes the program and runs it first, where a chapter has one.
+run_of = $(BIN)/$(if $(wildcard chapters/$1/measure.c),measure_)$2
+# The judge of the exercises; in chapters that have no judge.c yet it is part of the test.
+judge_of = $(or $(wildcard chapters/$1/judge.c),chapters/$1/test_$2.c)
 # Chapters that work on drawn curves say so in their program; the curves are drawn before they run.
+curves_of = $(if $(shell grep -l build/curves chapters/$1/$2.c),build/curves/done)
+
 define chapter_rules
 $(BIN)/$2: chapters/$1/$2.c $(FLAGS)
 	@echo "cc $2.c"
 	$(Q)$(CC) $(SPEED) $(COMMON) -MF $$@.d -MT $$@ chapters/$1/$2.c -o $$@ $(LIBRARIES)
 
+$(BIN)/measure_$2: chapters/$1/measure.c $(FLAGS)
+	@echo "cc measure.c of $2.c"
+	$(Q)$(CC) $(SPEED) $(COMMON) -Isrc -MF $$@.d -MT $$@ chapters/$1/measure.c -o $$@ $(LIBRARIES)
+
 $(BIN)/test_$2: chapters/$1/test_$2.c $(FLAGS) | check-cmocka
 	@echo "cc test_$2.c"
 	$(Q)$(CC) $(call speed_of,chapters/$1/test_$2.c) $(COMMON) -Isrc -MF $$@.d -MT $$@ chapters/$1/test_$2.c -o $$@ $(CMOCKA) $(LIBRARIES)
 
-$(BIN)/exercise_$2 $(BIN)/solution_$2: $(BIN)/%_$2: chapters/$1/%.c chapters/$1/test_$2.c $(FLAGS) | check-cmocka
-	@echo "cc $$*.c"
-	$(Q)$(CC) $(call speed_of,chapters/$1/test_$2.c) $(COMMON) -Isrc -DEXERCISE='"$$*.c"' -MF $$@.d -MT $$@ chapters/$1/test_$2.c -o $$@ $(CMOCKA) $(LIBRARIES)
+# One judge for the student's exercise, the book's copy of it as it was, and the solution.
+$(BIN)/exercise_$2: judged = exercise.c
+$(BIN)/unsolved_$2: judged = unsolved/exercise.c
+$(BIN)/solution_$2: judged = solution.c
+$(BIN)/exercise_$2: chapters/$1/exercise.c
+$(BIN)/unsolved_$2: chapters/$1/unsolved/exercise.c
+$(BIN)/solution_$2: chapters/$1/solution.c
+$(BIN)/exercise_$2 $(BIN)/unsolved_$2 $(BIN)/solution_$2: $(call judge_of,$1,$2) $(FLAGS) | check-cmocka
+	@echo "cc $$(judged) of $2.c"
+	$(Q)$(CC) $(call speed_of,$(call judge_of,$1,$2)) $(COMMON) -Isrc -DEXERCISE='"$$(judged)"' -MF $$@.d -MT $$@ $(call judge_of,$1,$2) -o $$@ $(CMOCKA) $(LIBRARIES)
 
-.PHONY: chapter$3 check$3 exercise$3 figures$3 record$3 mutants$3
-chapter$3: $(BIN)/$2 $(if $(HAVE_CMOCKA),$(BIN)/test_$2) $(if $(shell grep -l build/curves chapters/$1/$2.c),build/curves/done)
+.PHONY: chapter$3 run$3 check$3 exercise$3 figures$3 record$3 mutants$3
+chapter$3: $(BIN)/$2 $(call run_of,$1,$2) $(if $(HAVE_CMOCKA),$(BIN)/test_$2) $(call curves_of,$1,$2)
 	@sh src/run.sh chapter $1 $$(ARGS)
+run$3: $(BIN)/$2 $(call curves_of,$1,$2)
+	@sh src/run.sh program $1 $$(ARGS)
 check$3: $(BIN)/test_$2
 	@sh src/run.sh check $1
 exercise$3: $(BIN)/exercise_$2
 	@sh src/run.sh exercise $1
 figures$3: chapter$3
 	@sh src/run.sh figures $1
-record$3: $(BIN)/$2 $(if $(shell grep -l build/curves chapters/$1/$2.c),build/curves/done)
+record$3: $(call run_of,$1,$2) $(call curves_of,$1,$2)
 	@sh src/run.sh record $1
 mutants$3: | check-cmocka
-	@CC='$(CC)' CFLAGS='$(INCLUDES)' LIBS='$(CMOCKA) $(LIBRARIES)' sh tests/mutants.sh $1
+	@$(MUTANTS) $1
 
-PROGRAMS += $(BIN)/$2
+PROGRAMS += $(sort $(BIN)/$2 $(call run_of,$1,$2))
 CHECKS += $(BIN)/test_$2
-JUDGES += $(BIN)/exercise_$2 $(BIN)/solution_$2
+JUDGES += $(BIN)/unsolved_$2 $(BIN)/solution_$2
 CHAPTER_RUNS += chapter$3
 FIGURES += figures$3
 endef
 $(foreach c,$(CHAPTERS),$(eval $(call chapter_rules,$c,$(call name_of,$c),$(call number_of,$c))))
 
-chapter% check% exercise%:
+chapter% run% check% exercise%:
 	@echo "make: there is no chapter $*; make help lists those there are" >&2; exit 1
 
 # One after the other: each of them uses all cores.
@@ -122,23 +147,24 @@ figures: $(FIGURES)
 verify: $(BIN)/weave $(JUDGES)
 	@$(MAKE) --no-print-directory chapters
 	@$(MAKE) --no-print-directory mutants
-	@for c in $(CHAPTERS); do sh src/run.sh exercise $$c >/dev/null 2>&1; done; $(BIN)/weave --verify
+	@for c in $(CHAPTERS); do sh src/run.sh unsolved $$c >/dev/null 2>&1; done; $(BIN)/weave --verify
 
 # --- tests ----------------------------------------------------------------------
 $(TESTS:%=$(BIN)/%): $(BIN)/%: tests/%.c $(FLAGS) | check-cmocka
 	@echo "cc $*.c"
-	$(Q)$(CC) $(call speed_of,$<) -D_POSIX_C_SOURCE=200809L $(COMMON) -Isrc -MF $@.d -MT $@ $< -o $@ $(CMOCKA) $(LIBRARIES)
+	$(Q)$(CC) $(call speed_of,$<) -D_POSIX_C_SOURCE=200809L -D_XOPEN_SOURCE=700 $(COMMON) -Isrc -MF $@.d -MT $@ $< -o $@ $(CMOCKA) $(LIBRARIES)
 
 compile: $(BIN)/weave $(BIN)/curves $(PROGRAMS) $(CHECKS) $(JUDGES) $(TESTS:%=$(BIN)/%)
 
-# Compiled on all cores, even without -j. The longest test begins first.
+# Compiled on all cores, even without -j. The longest test begins first. What the student writes, exercise.c, is neither
+# compiled nor judged here: the book's own copies of it, in unsolved/, must fail, and its solutions pass.
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 test: | check-cmocka
 	@$(MAKE) --no-print-directory -j$(CORES) compile build/curves/done
 	@sh src/run.sh test "$(CHAPTERS)" test_programs $(filter-out test_programs,$(TESTS))
 
 mutants: | check-cmocka
-	@CC='$(CC)' CFLAGS='$(INCLUDES)' LIBS='$(CMOCKA) $(LIBRARIES)' sh tests/mutants.sh $(CHAPTERS)
+	@$(MUTANTS) $(CHAPTERS)
 
 # --- the rest -------------------------------------------------------------------
 # Chapters that measure speed have a bench.sh.

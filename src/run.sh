@@ -2,7 +2,8 @@
 # run.sh: what the Makefile's targets do once everything is compiled. Called from the project's root:
 #
 #     sh src/run.sh chapter 03-decoder [options of the program]
-#     sh src/run.sh check | exercise | figures | record 03-decoder
+#     sh src/run.sh program 03-decoder [options of the program]
+#     sh src/run.sh check | exercise | unsolved | figures | record 03-decoder
 #     sh src/run.sh help | progress 01-encoder 02-bottleneck ...
 #     sh src/run.sh test "01-encoder 02-bottleneck ..." test_gradcheck test_weave ...
 set -u
@@ -21,22 +22,50 @@ subject_of() {
     sed -n 's/^# *\(Chapter *[0-9]*[:.] *\)\{0,1\}//p' "chapters/$1/README.md" 2>/dev/null | head -n 1
 }
 
-# Runs a command, showing what it prints and keeping a copy in a file. Returns the command's status.
-# tee -i outlives a Ctrl-C, so that the program can still say what it did.
+# What `make chapterN` runs: the chapter's measurements, which run its program first, or else the program.
+run_of() {
+    if [ -f "chapters/$1/measure.c" ]; then
+        printf 'build/bin/measure_%s\n' "$(name_of "$1")"
+    else
+        printf 'build/bin/%s\n' "$(name_of "$1")"
+    fi
+}
+
+# Ctrl-C goes to everything that runs at the terminal: the program, which ends by itself with status 130; this script, which
+# goes on and draws what there is; and make, which waits for us and then ends with an error.
+interrupted=
+on_interrupt() {
+    trap 'interrupted=yes' INT
+}
+
+# Ends with the program's status. Where make was interrupted as well, it fails without our help, and silently.
+leave() {
+    [ "$1" -eq 130 ] && [ "$interrupted" ] && exit 0
+    exit "$1"
+}
+
+# Runs a command, showing what it prints and keeping a copy in a file. Returns the command's status, or 1 where
+# the copy could not be written. The left side of the pipe is a shell of its own: it needs a trap, too, or Ctrl-C
+# would end it before it has noted the status. tee -i outlives a Ctrl-C, so that the program can still say what it did.
 keep() {
     copy=$1
     shift
-    { "$@"; echo $? >"$copy.status"; } | tee -i "$copy"
-    status=$(cat "$copy.status")
+    { trap : INT; "$@"; echo $? >"$copy.status"; } | tee -i "$copy"
+    copied=$?
+    status=$(cat "$copy.status" 2>/dev/null)
     rm -f "$copy.status"
-    return "$status"
+    case $status in
+    '' | *[!0-9]*) return 1 ;; # the disk is full
+    0) return "$copied" ;;
+    *) return "$status" ;;
+    esac
 }
 
 # A gradient check as a table, without the test runner's own lines: these go to an XML file.
 run_judge() { # program, text file, results file
     report=build/tests/$(basename "$1").xml
     mkdir -p build/tests
-    rm -f "$report"
+    rm -f "$report" "$3"
     CMOCKA_MESSAGE_OUTPUT=XML CMOCKA_XML_FILE=$report keep "$2" "./$1" "$3"
     judged=$?
     # A test that failed without a table (an assertion on plain numbers) is shown as well.
@@ -49,7 +78,30 @@ run_judge() { # program, text file, results file
 
 check() {
     mkdir -p "build/$1"
+    on_interrupt
     run_judge "build/bin/test_$(name_of "$1")" "build/$1/check.txt" "build/$1/check.tsv"
+}
+
+# The same in one line where all is well. Where something is wrong, all that the check says.
+check_in_one_line() {
+    number=$(number_of "$1") said=build/$1/check.said
+    mkdir -p "build/$1"
+    check "$1" >"$said" 2>&1
+    checked=$?
+    if [ "$checked" -eq 0 ]; then
+        awk -F '\t' -v n="$number" '
+            $1 == "check_entries" { entries = $2 }
+            $1 == "check_worst_error" { worst = sprintf("%.0e", $2); sub(/e-0/, "e-", worst) }
+            END { if (entries)
+                      printf "chapter %s: every one of %d derivatives agrees with its finite difference, the worst to %s; make check%s shows the tables\n", n, entries, worst, n
+                  else
+                      printf "chapter %s: the gradient check passes; make check%s shows it\n", n, n }' "build/$1/check.tsv"
+    elif [ "$checked" -ne 130 ]; then
+        cat "$said"
+        echo "make: the gradient check of chapter $number fails; what stands above says where to look" >&2
+    fi
+    rm -f "$said"
+    return "$checked"
 }
 
 next_chapter() {
@@ -72,19 +124,16 @@ chapter() {
     done
     case " $* " in *" --help "*) exec "build/bin/$name" --help ;; esac
 
+    on_interrupt
     if [ -x "build/bin/test_$name" ]; then
-        if ! check "$dir"; then
-            echo "make: the gradient check of chapter $number fails; what stands above says where to look" >&2
-            exit 1
-        fi
+        check_in_one_line "$dir" || leave $?
     else
         echo "make: cmocka is missing, so the gradient check is left out; sh src/setup.sh installs it" >&2
     fi
 
     mkdir -p "build/$dir"
     touch "build/$dir/started"
-    trap : INT # the program ends by itself on Ctrl-C, and what it has is drawn
-    keep "build/$dir/run.txt" "build/bin/$name" "$@"
+    keep "build/$dir/run.txt" "$(run_of "$dir")" "$@"
     ended=$?
     [ "$ended" -eq 0 ] || [ "$ended" -eq 130 ] || exit "$ended"
     if [ -f "$out/results.tsv" ] && [ -f "build/$dir/check.tsv" ]; then
@@ -92,7 +141,8 @@ chapter() {
             mv "$out/results.tsv.tmp" "$out/results.tsv"
     fi
     if command -v gnuplot >/dev/null 2>&1; then
-        gnuplot -e "out='$out'" "chapters/$dir/plot.gp" >"build/$dir/plot.txt" ||
+        # In gnuplot's strings an apostrophe is written twice.
+        gnuplot -e "out='$(printf '%s\n' "$out" | sed "s/'/''/g")'" "chapters/$dir/plot.gp" >"build/$dir/plot.txt" ||
             { echo "make: gnuplot could not draw the figures of chapter $number" >&2; exit 1; }
         cat "build/$dir/plot.txt"
     else
@@ -103,7 +153,16 @@ chapter() {
     find "$out" -name '*.png' -newer "build/$dir/started" | sort | sed 's/^/  /'
     rm -f "build/$dir/started"
     echo "Next: read chapters/$dir/README.md, then make exercise$number"
-    exit "$ended"
+    leave "$ended"
+}
+
+# The program alone: no check before it, nothing drawn but what it draws itself.
+program() {
+    name=$(name_of "$1")
+    shift
+    on_interrupt
+    "build/bin/$name" "$@"
+    leave $?
 }
 
 exercise() {
@@ -121,6 +180,12 @@ exercise() {
         echo "Not yet. Edit chapters/$dir/exercise.c and run make exercise$number again."
         exit 1
     fi
+}
+
+# What the judge says of the exercise as the book has it, for the page that quotes it.
+unsolved() {
+    mkdir -p "build/$1"
+    run_judge "build/bin/unsolved_$(name_of "$1")" "build/$1/exercise.txt" "build/$1/exercise.tsv"
 }
 
 # Copies the pictures that a chapter's page shows to figures/, where they are kept.
@@ -151,7 +216,7 @@ record() {
         out=build/$1/$(basename "$record" .tsv)
         # The arguments are words for the program, split here on purpose.
         # shellcheck disable=SC2086
-        "build/bin/$(name_of "$1")" $arguments --out "$out" || exit 1
+        "$(run_of "$1")" $arguments --out "$out" || exit 1
         { sed -n '/^#/p' "$record"; cat "$out/results.tsv"; } >"$record.tmp" && mv "$record.tmp" "$record" || exit 1
         # Its learning curve, where a figure is drawn from it.
         losses=${record%.tsv}.losses
@@ -170,18 +235,24 @@ help() {
 
   make chapterN    check the gradients, run the experiment, draw the figures
                    ARGS="--help" lists the program's options, ARGS="--seed 2" passes one
-  make checkN      the gradient check alone
+  make runN        the program alone, without the check before it; takes ARGS, too
+  make checkN      the gradient check alone, with its tables
   make exerciseN   judge chapters/NN-name/exercise.c
   make progress    which exercises are solved
-  make chapters    all of them, one after the other
-  make test        the tests of everything, in about a minute
-  make mutants     plant mistakes and see the checks find and name them
-  make verify      run all chapters and hold every number in the text to its run
-  make weave       bring listings and numbers in the text up to date
-  make figures     redraw figures/
+  make chapters    all chapters, one after the other
+  make test        the tests of everything but your exercises, in about a minute
   make data        fetch the full MNIST and Fashion-MNIST into data/
   make book        the chapters as HTML, in build/book
   make clean       remove build/
+
+Who writes a chapter needs these, too (README.md, "Adding a chapter"):
+  make weave       bring listings and numbers in the text up to date
+  make mutants     plant mistakes and see the checks find and name them; mutantsN
+  make verify      run all chapters and hold every number in the text to its run
+  make figures     redraw figures/; figuresN
+  make recordN     repeat the runs in chapters/NN-name/recorded
+  make bench       the speed of the training step
+  make lint        the layout of the C files; make format mends it
 
   CC=clang another compiler   SAN=1 with sanitizers   V=1 show the commands   -j2 compile in parallel
 END
@@ -219,9 +290,9 @@ one_test() {
     esac
     status=$?
     case $name in
-    exercise_*) # fails, and says why, as long as nobody has solved it
+    unsolved_*) # fails, and says why
         if [ "$status" -ne 0 ] && grep -q WRONG "$log"; then
-            passed=1 remark="  (fails as long as it is not solved)"
+            passed=1 remark="  (fails, as it must)"
         else
             failed=1 remark=": the unsolved exercise does not fail with a diagnosis"
         fi
@@ -246,7 +317,7 @@ one_test() {
     fi
 }
 
-# Runs every test program, as many at a time as there are cores; requires that each exercise fails as it stands and passes
+# Runs every test program, as many at a time as there are cores; requires that each exercise fails as the book has it and passes
 # when solved, and that texts and programs agree.
 run_tests() {
     chapters=$1
@@ -258,12 +329,7 @@ run_tests() {
         name=$(name_of "$dir")
         echo "test_$name"
         echo "solution_$name"
-        # The student's file may be solved by now; the one that the repository holds must not be.
-        if git diff --quiet HEAD -- "chapters/$dir/exercise.c" 2>/dev/null; then
-            echo "exercise_$name"
-        else
-            echo "        exercise_$name is being worked on, or git is missing: not judged" >&2
-        fi
+        echo "unsolved_$name"
     done >>build/tests/list
     echo weave >>build/tests/list
     xargs -P "$(getconf _NPROCESSORS_ONLN)" -n 1 sh "$0" one_test <build/tests/list
@@ -278,5 +344,9 @@ command=$1
 shift
 case $command in
 test) run_tests "$@" ;;
+check)
+    check "$@"
+    leave $?
+    ;;
 *) "$command" "$@" ;;
 esac

@@ -5,12 +5,17 @@
 #define RUN_H
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -97,6 +102,46 @@ __attribute__((format(printf, 1, 2))) static struct run run(const char *format, 
     r.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     slurp(r.out, sizeof r.out, out);
     slurp(r.err, sizeof r.err, err);
+    return r;
+}
+
+/* Runs a command at a terminal of its own, where a student would sit, and types Ctrl-C as soon as
+   `wait_for` has been printed. All that the terminal shows is in `out`, its lines end in "\r\n". */
+static inline struct run run_and_interrupt(const char *command, const char *wait_for) {
+    static struct run r;
+    r = (struct run){.status = -1};
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+    assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        setsid();
+        int screen = open(ptsname(terminal), O_RDWR); /* the new session's terminal */
+#ifdef TIOCSCTTY
+        ioctl(screen, TIOCSCTTY, 0); /* where opening it is not enough */
+#endif
+        close(terminal);
+        dup2(screen, 0), dup2(screen, 1), dup2(screen, 2);
+        signal(SIGINT, SIG_DFL);
+        execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+        _exit(127);
+    }
+    size_t n = 0;
+    bool typed = false;
+    for (ssize_t got; n + 1 < sizeof r.out; n += (size_t)got) {
+        struct pollfd soon = {.fd = terminal, .events = POLLIN};
+        if (poll(&soon, 1, 120000) <= 0) /* two minutes without a word: nothing comes any more */
+            break;
+        if ((got = read(terminal, r.out + n, sizeof r.out - 1 - n)) <= 0)
+            break; /* the last process has left the terminal */
+        r.out[n + (size_t)got] = 0;
+        if (!typed && strstr(r.out, wait_for))
+            typed = write(terminal, "\003", 1) == 1;
+    }
+    close(terminal);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    r.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     return r;
 }
 
