@@ -8,27 +8,35 @@
      ```console FILE TOL        quotes lines of build/NN-name/FILE, numbers within TOL
      98.3<!-- =NAME TOL -->     states a result: NAME is looked up in build/NN-name/results.tsv,
                                 NN-name/foo in another chapter's, record:foo in recorded/record.tsv
-     [text](target#anchor)      and images, references, <a href> and <img src> must lead somewhere
+     [text](target#anchor)      and images must lead somewhere
 
-   A block of a program starts at a banner and ends before the next one, or where the guarded main
-   starts:
+   A block of a program starts at a banner and ends before the next one, before the next part, or
+   where the guarded main starts or ends:
 
      / * --- NAME ------------ * /              this program is the block's home
      / * --- NAME (chapter 3) ------------ * /  a copy, byte by byte, of NAME in chapter 3's program
+     / * === II. TITLE ======= * /              a part
+
+   The header comment of a program may hold a list of contents: after a line with that word, until a
+   blank line, each line is the title of a part (from its numeral on) or the name of a block, two or
+   more spaces, and the number of the line where it starts.
 
    TOL is 3% (of the measured value), x10 (within that factor), +-0.5 (absolute). Without one, a
    stated number must be the result rounded to the digits printed, and a quoted console line is
    exact.
 
    Every finding is one line, `file:line: what; what to do`, on stderr. What was looked at, and what
-   was left for another mode, is counted in the last line on stdout.
+   was left for another mode, is counted in the last line on stdout. Of markdown we read what the
+   pages use, and say so where we meet something else.
 
    Build:  cc -std=c11 -O2 weave.c -o weave -lm */
-#define _POSIX_C_SOURCE 200809L
+#define _XOPEN_SOURCE 700 /* POSIX and realpath */
 
-#include <dirent.h>
+#include <ctype.h>
 #include <errno.h>
+#include <glob.h>
 #include <math.h>
+#include <regex.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -41,50 +49,47 @@
 
 /* --- state ------------------------------------------------------------------------------------ */
 
-/* --write makes three passes: copies in the programs, then the pages, then a check of the result.
-   The first two say nothing about what they cannot repair, because the third will. */
-enum pass { PROGRAMS, PAGES, CHECK };
-
-static enum pass pass = CHECK;
-static bool verify;           /* hold numbers and console blocks as well */
+/* What differs is reported; WRITE repairs in memory what it can, reports the rest, and saves. */
+static enum { CHECK, VERIFY, WRITE } mode = CHECK;
 static const char *root = ""; /* what stands before a path in a message: "" or "folder/" */
+static char *here;            /* the root's whole path */
+static bool refused;          /* something was found that forbids to write */
 
 static struct {
     size_t findings, chapters, listings, carried, links, external;
-    size_t numbers, consoles, waiting_numbers, waiting_consoles;
+    size_t numbers, consoles, waiting_numbers, waiting_consoles, left_alone;
 } count;
-static size_t left_alone; /* numbers that --write found no result for */
 
-/* --- memory ----------------------------------------------------------------------------------- */
+__attribute__((format(printf, 3, 4))) static void report(const char *path, size_t line,
+                                                         const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    fprintf(stderr, "%s%s:%zu: ", root, path, line);
+    vfprintf(stderr, format, list);
+    fputc('\n', stderr);
+    va_end(list);
+    count.findings++;
+}
 
-/* Everything lives until the pass ends: one list holds it all, and nothing is freed on its own. */
-struct chunk {
-    struct chunk *next;
+/* --- memory and strings ----------------------------------------------------------------------- */
+
+/* A run takes milliseconds and a few megabytes, so nothing is freed. One list holds it all, which
+   shows a leak checker that we know. */
+struct kept {
+    struct kept *next;
     max_align_t bytes[];
 };
-static struct chunk *chunks;
+static struct kept *kept;
 
 static void *take(size_t n) {
-    struct chunk *c = calloc(1, sizeof *c + n);
-    if (!c) {
+    struct kept *k = calloc(1, sizeof *k + n);
+    if (!k) {
         fprintf(stderr, "weave: out of memory\n");
         exit(1);
     }
-    c->next = chunks;
-    chunks = c;
-    return c->bytes;
-}
-
-static void release_all(void) {
-    while (chunks) {
-        struct chunk *next = chunks->next;
-        free(chunks);
-        chunks = next;
-    }
-}
-
-static char *copy(const char *s, size_t n) {
-    return memcpy(take(n + 1), s, n);
+    k->next = kept;
+    kept = k;
+    return k->bytes;
 }
 
 /* sprintf into memory of its own. */
@@ -100,406 +105,287 @@ __attribute__((format(printf, 1, 2))) static char *print(const char *format, ...
     return s;
 }
 
-/* Room for one more item. A list is full exactly when its length is 0 or a power of two, so the
-   length is all there is to remember. */
-static void *grow(void *items, size_t length, size_t size) {
-    if (length & (length - 1))
-        return items;
-    void *wider = take((length ? 2 * length : 1) * size);
-    return length ? memcpy(wider, items, length * size) : wider;
+static char *copy(const char *s, size_t n) {
+    return print("%.*s", (int)n, s);
 }
 
-/* --- findings --------------------------------------------------------------------------------- */
-
-__attribute__((format(printf, 3, 4))) static void report(const char *path, size_t line,
-                                                         const char *format, ...) {
-    if (pass != CHECK)
-        return;
-    va_list list;
-    va_start(list, format);
-    fprintf(stderr, "%s%s:%zu: ", root, path, line);
-    vfprintf(stderr, format, list);
-    fputc('\n', stderr);
-    va_end(list);
-    count.findings++;
+static bool starts(const char *s, const char *word) {
+    return strncmp(s, word, strlen(word)) == 0;
 }
 
-/* --- text ------------------------------------------------------------------------------------- */
-
-struct span {
-    const char *s;
-    size_t n;
-};
-
-/* A file in memory. One that cannot serve as text has a fault instead of lines. */
-struct text {
-    const char *path, *fault;
-    size_t fault_line;
-    char *bytes;
-    size_t size, *start, lines; /* line k is bytes[start[k]] up to its '\n' at start[k+1]-1 */
-};
-
-static bool is_digit(char c) {
-    return c >= '0' && c <= '9';
-}
-
-static bool is_letter(char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-
-static bool is_space(char c) {
-    return c == ' ' || c == '\t';
-}
-
-/* Whether s begins with `word`. Strings here need not end in NUL, hence the length. */
-static bool starts(const char *s, size_t n, const char *word) {
-    size_t m = strlen(word);
-    return n >= m && memcmp(s, word, m) == 0;
-}
-
-static bool equal(struct span a, struct span b) {
-    return a.n == b.n && memcmp(a.s, b.s, a.n) == 0;
-}
-
-static struct span trim(const char *s, size_t n) {
-    size_t from = 0;
-    while (from < n && is_space(s[from]))
-        from++;
-    while (n > from && is_space(s[n - 1]))
+/* A copy without the spaces around it. */
+static char *trim(const char *s) {
+    s += strspn(s, " \t");
+    size_t n = strlen(s);
+    while (n > 0 && isblank((unsigned char)s[n - 1]))
         n--;
-    return (struct span){s + from, n - from};
+    return copy(s, n);
 }
 
-/* Takes the next word off `rest`; its length is 0 when there is none. */
-static struct span next_word(struct span *rest) {
-    *rest = trim(rest->s, rest->n);
-    size_t n = 0;
-    while (n < rest->n && !is_space(rest->s[n]))
-        n++;
-    struct span word = {rest->s, n};
-    *rest = trim(rest->s + n, rest->n - n);
-    return word;
-}
-
-/* A line as a message shows it: quoted, short, and without control characters. */
-static const char *quote(struct span line) {
-    struct span t = trim(line.s, line.n);
-    size_t n = t.n;
+/* A line as a message shows it: short, and without control characters. */
+static const char *quote(const char *line) {
+    char *s = trim(line);
+    if (!*s)
+        return "an empty line";
+    for (char *c = s; *c; c++)
+        if (iscntrl((unsigned char)*c))
+            *c = '?';
+    size_t n = strlen(s);
     if (n > 72)
-        for (n = 70; n > 60 && ((unsigned char)t.s[n] & 0xC0) == 0x80;)
+        for (n = 70; ((unsigned char)s[n] & 0xC0) == 0x80;)
             n--; /* not in the middle of a UTF-8 character */
-    char *s = copy(t.s, n);
-    for (size_t i = 0; i < n; i++)
-        if ((unsigned char)s[i] < ' ' || s[i] == 127)
-            s[i] = '?';
-    return t.n ? print("\"%s%s\"", s, n < t.n ? "…" : "") : "an empty line";
+    return print("\"%.*s%s\"", (int)n, s, s[n] ? "…" : "");
 }
 
-static struct text *fault(struct text *t, size_t line, const char *what) {
-    t->fault = what;
-    t->fault_line = line;
-    return t;
+/* Matches an extended regular expression; `part` takes the places of the whole and of up to three
+   parentheses. Each expression is a literal, so its address tells whether we compiled it before. */
+static bool match(const char *expression, const char *s, regmatch_t part[4]) {
+    static struct {
+        const char *expression;
+        regex_t compiled;
+    } known[16];
+    size_t k = 0;
+    while (known[k].expression && known[k].expression != expression)
+        k++;
+    if (!known[k].expression && regcomp(&known[k].compiled, expression, REG_EXTENDED) == 0)
+        known[k].expression = expression;
+    return regexec(&known[k].compiled, s, 4, part, 0) == 0;
 }
 
-static struct text *load_text(const char *path) {
-    struct text *t = take(sizeof *t);
-    t->path = path;
+static char *matched(const char *s, regmatch_t part) {
+    return copy(s + part.rm_so, (size_t)(part.rm_eo - part.rm_so));
+}
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+/* A banner or a part line, and the lines first … end-1 of its block. All lines count from 0. */
+struct mark {
+    const char *name;
+    long chapter; /* the home of a carried block, 0 for a block at home, or PART */
+    size_t line, first, end;
+    const struct file *shown_on; /* the page that showed it last, and where */
+    size_t shown_line;
+};
+enum { PART = -1 };
+
+/* A text file in memory. One that cannot be read has a fault instead of lines. */
+struct file {
+    const char *path, *fault;
+    char **line;
+    size_t lines;
+    bool changed;
+    struct mark *mark; /* NULL until find_marks */
+    size_t marks;
+    const char *told; /* the page that was told of the fault; a table's lines were looked at */
+    bool looked_at;
+    struct file *next;
+};
+static struct file *files; /* all, so that none is loaded twice */
+
+static const char *read_file(struct file *f) {
     struct stat info;
-    if (stat(path, &info) != 0)
-        return fault(t, 1, errno == ENOENT ? "is missing" : strerror(errno));
+    if (stat(f->path, &info) != 0)
+        return errno == ENOENT ? "is missing" : strerror(errno);
     if (!S_ISREG(info.st_mode)) /* a pipe would make us wait for ever */
-        return fault(t, 1, "is not a regular file");
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return fault(t, 1, print("cannot be opened: %s", strerror(errno)));
-    t->bytes = take((size_t)info.st_size + 2);
-    t->size = fread(t->bytes, 1, (size_t)info.st_size, f);
-    bool failed = ferror(f) != 0;
-    fclose(f);
-    if (failed)
-        return fault(t, 1, "cannot be read");
-    if (t->size == 0)
-        return fault(t, 1, "is empty");
-    if (t->bytes[t->size - 1] != '\n')
-        t->bytes[t->size++] = '\n';
-    for (size_t i = 0, from = 0; i < t->size; i++) {
-        if (t->bytes[i] == 0)
-            return fault(t, t->lines + 1, "holds a NUL byte, so it is not text");
-        if (t->bytes[i] != '\n')
-            continue;
-        if (i > from && t->bytes[i - 1] == '\r')
-            return fault(t, t->lines + 1, "a line ends in CR LF where LF is wanted");
-        t->start = grow(t->start, t->lines, sizeof *t->start);
-        t->start[t->lines++] = from;
-        from = i + 1;
+        return "is not a regular file";
+    FILE *in = fopen(f->path, "rb");
+    if (!in)
+        return print("cannot be opened: %s", strerror(errno));
+    char *text = take((size_t)info.st_size + 1);
+    size_t size = fread(text, 1, (size_t)info.st_size, in);
+    bool failed = ferror(in) != 0;
+    fclose(in);
+    if (failed || size == 0)
+        return failed ? "cannot be read" : "is empty";
+    if (strlen(text) < size || strchr(text, '\r'))
+        return "is no text with plain line ends: it holds a NUL byte or a carriage return";
+    size_t lines = 1;
+    for (const char *s = text; *s; s++)
+        lines += *s == '\n';
+    f->line = take(lines * sizeof *f->line);
+    for (char *s = text, *end; *s; s = end) {
+        end = s + strcspn(s, "\n");
+        f->line[f->lines++] = s;
+        if (*end)
+            *end++ = 0;
     }
-    t->start = grow(t->start, t->lines, sizeof *t->start);
-    t->start[t->lines] = t->size;
-    return t;
+    return NULL;
 }
 
-static void report_fault(const struct text *t) {
-    report(t->path, t->fault_line, "%s; %s", t->fault,
-           t->bytes ? "nothing else in it was looked at before that is mended"
-                    : "a readable file belongs here");
+static struct file *load(const char *path) {
+    for (struct file *f = files; f; f = f->next)
+        if (strcmp(f->path, path) == 0)
+            return f;
+    struct file *f = take(sizeof *f);
+    f->path = print("%s", path);
+    f->next = files;
+    files = f;
+    f->fault = read_file(f);
+    return f;
 }
 
-static struct span line_of(const struct text *t, size_t k) {
-    return (struct span){t->bytes + t->start[k], t->start[k + 1] - 1 - t->start[k]};
+/* A file that must be there. */
+static struct file *require(const char *path) {
+    struct file *f = load(path);
+    if (f->fault && !f->told)
+        report(path, 1, "%s; a readable text belongs here", f->fault);
+    f->told = path;
+    return f;
 }
 
-/* The number, from 1, of the line that holds a byte. */
-static size_t line_at(const struct text *t, size_t at) {
-    size_t low = 0, high = t->lines;
-    while (high - low > 1) {
-        size_t middle = low + (high - low) / 2;
-        *(t->start[middle] <= at ? &low : &high) = middle;
-    }
-    return low + 1;
-}
-
-/* Lines of a file that stand for code: a block of a program, or the inside of a fence, where each
-   line may come after quote marks and an indent. */
-struct body {
-    const struct text *text;
-    size_t first, end; /* lines first … end-1 */
-    int quotes;
-    size_t indent;
-};
-
-/* The length of up to `most` quote marks, each `>` with a space before or after it. `seen` counts
- * them. */
-static size_t skip_quotes(struct span line, int most, int *seen) {
-    size_t i = 0;
-    for (*seen = 0; *seen < most; (*seen)++) {
-        size_t k = i;
-        while (k < line.n && line.s[k] == ' ')
-            k++;
-        if (k == line.n || line.s[k] != '>')
-            break;
-        i = k + 1 + (k + 1 < line.n && line.s[k + 1] == ' ');
-    }
-    return i;
-}
-
-static struct span body_line(const struct body *b, size_t k) {
-    struct span line = line_of(b->text, b->first + k);
-    int seen;
-    size_t from = skip_quotes(line, b->quotes, &seen);
-    for (size_t i = 0; i < b->indent && from < line.n && is_space(line.s[from]); i++)
-        from++;
-    return (struct span){line.s + from, line.n - from};
-}
-
-/* The first line in which two bodies differ, SIZE_MAX when they are the same. */
-static size_t first_difference(const struct body *a, const struct body *b) {
-    size_t n = a->end - a->first, m = b->end - b->first;
-    for (size_t k = 0; k < n && k < m; k++)
-        if (!equal(body_line(a, k), body_line(b, k)))
-            return k;
-    return n == m ? SIZE_MAX : n < m ? n : m;
-}
-
-static const char *quote_line(const struct body *b, size_t k) {
-    return b->first + k < b->end ? quote(body_line(b, k)) : "nothing more";
-}
-
-/* --- writing ---------------------------------------------------------------------------------- */
-
-/* What is to change in the file at hand: bytes from … to-1 become `with`. */
-struct edit {
-    size_t from, to;
-    const char *with;
-};
-static struct edit *edits;
-static size_t edit_count;
-
-static void replace(size_t from, size_t to, const char *with) {
-    edits = grow(edits, edit_count, sizeof *edits);
-    edits[edit_count++] = (struct edit){from, to, with};
-}
-
-static int by_offset(const void *a, const void *b) {
-    const struct edit *x = a, *y = b;
-    return (x->from > y->from) - (x->from < y->from);
-}
-
-/* Applies the edits. A file is replaced whole or not at all: we write a neighbour and rename it. */
-static void save_edits(const struct text *t) {
-    size_t n = edit_count, at = 0, grown = t->size + 1;
-    for (size_t i = 0; i < n; i++)
-        grown += strlen(edits[i].with);
-    char *bytes = take(grown);
-    size_t size = 0;
-    if (n)
-        qsort(edits, n, sizeof *edits, by_offset);
-    for (size_t i = 0; i <= n; i++) {
-        size_t upto = i < n ? edits[i].from : t->size;
-        memcpy(bytes + size, t->bytes + at, upto - at);
-        size += upto - at;
-        if (i < n) {
-            size_t added = strlen(edits[i].with);
-            memcpy(bytes + size, edits[i].with, added);
-            size += added;
-            at = edits[i].to;
+/* Puts n lines, each after a prefix, in the place of lines first … end-1. */
+static void replace(struct file *f, size_t first, size_t end, char *const *with, size_t n,
+                    const char *prefix) {
+    size_t lines = f->lines - (end - first) + n;
+    char **line = take((lines + 1) * sizeof *line);
+    memcpy(line, f->line, first * sizeof *line);
+    for (size_t i = 0; i < n; i++) /* a blank line gets no trailing space */
+        line[first + i] = *with[i] ? print("%s%s", prefix, with[i]) : trim(prefix);
+    memcpy(line + first + n, f->line + end, (f->lines - end) * sizeof *line);
+    for (size_t i = 0; i < f->marks; i++)
+        if (f->mark[i].line >= end) {
+            f->mark[i].line += lines - f->lines;
+            f->mark[i].first += lines - f->lines;
+            f->mark[i].end += lines - f->lines;
+        } else if (f->mark[i].first == first) {
+            f->mark[i].end = first + n;
         }
-    }
-    edits = NULL;
-    edit_count = 0;
-    if (size == t->size && memcmp(bytes, t->bytes, size) == 0)
-        return;
-    const char *temporary = print("%s.tmp", t->path);
+    f->line = line;
+    f->lines = lines;
+    f->changed = true;
+}
+
+/* A file is replaced whole or not at all: we write a neighbour and rename it. */
+static bool save(const struct file *f) {
+    const char *temporary = print("%s.tmp", f->path);
     struct stat info;
-    FILE *f = fopen(temporary, "wb");
-    bool good = f && fwrite(bytes, 1, size, f) == size && fflush(f) == 0 &&
-                stat(t->path, &info) == 0 && fchmod(fileno(f), info.st_mode & 07777) == 0;
+    FILE *out = fopen(temporary, "wb");
+    bool good = out && stat(f->path, &info) == 0 && fchmod(fileno(out), info.st_mode & 07777) == 0;
+    for (size_t i = 0; good && i < f->lines; i++)
+        good = fprintf(out, "%s\n", f->line[i]) >= 0;
+    good = good && fflush(out) == 0;
     int error = errno; /* the first failure is the one to tell */
-    if (f && fclose(f) != 0 && good) {
+    if (out && fclose(out) != 0 && good) {
         good = false;
         error = errno;
     }
-    if (good && rename(temporary, t->path) != 0) {
+    if (good && rename(temporary, f->path) != 0) {
         good = false;
         error = errno;
     }
-    if (!good) {
-        if (f)
-            remove(temporary);
-        fprintf(stderr, "weave: %s%s: cannot be written: %s; it is as it was\n", root, t->path,
-                strerror(error));
-        exit(1);
+    if (good) {
+        printf("weave: wrote %s%s\n", root, f->path);
+        return true;
     }
-    printf("weave: wrote %s%s\n", root, t->path);
+    if (out)
+        remove(temporary);
+    fprintf(stderr, "weave: %s%s: cannot be written: %s; it is as it was\n", root, f->path,
+            strerror(error));
+    return false;
+}
+
+/* The first line in which two pieces of code differ, SIZE_MAX when they are the same. */
+static size_t first_difference(char *const *a, size_t n, char *const *b, size_t m) {
+    size_t k = 0;
+    while (k < n && k < m && strcmp(a[k], b[k]) == 0)
+        k++;
+    return k == n && k == m ? SIZE_MAX : k;
+}
+
+static const char *quote_line(char *const *line, size_t n, size_t k) {
+    return k < n ? quote(line[k]) : "nothing more";
 }
 
 /* --- programs and their blocks ---------------------------------------------------------------- */
 
-struct page;
-
-struct block {
-    const char *name;
-    long chapter; /* the home of a carried block, 0 for a block at home */
-    size_t line;  /* of the banner, from 1 */
-    struct body body;
-    const struct page *shown_on; /* the page that showed it last, and where */
-    size_t shown_line;
-};
-
-struct program {
-    struct text *text;
-    struct block *block;
-    size_t blocks;
-    struct program *next;
-};
-static struct program *programs; /* all that were loaded, so that none is loaded twice */
-
-/* The name in a banner, which ends in at least three dashes; NULL when the line is not a whole
- * banner. */
-static const char *read_banner(struct span line, long *chapter) {
-    struct span t = trim(line.s + 7, line.n - 7);
-    size_t n = t.n;
-    if (n < 2 || memcmp(t.s + n - 2, "*/", 2) != 0)
-        return NULL;
-    n = trim(t.s, n - 2).n;
-    size_t dashes = 0;
-    while (n > 0 && t.s[n - 1] == '-')
-        n--, dashes++;
-    struct span name = trim(t.s, n);
-    if (dashes < 3 || name.n == 0)
-        return NULL;
-    char *s = copy(name.s, name.n), *mark = strstr(s, "(chapter");
-    *chapter = 0;
-    if (mark) { /* a copy must say whose: a mistyped number must not make it a block at home */
-        char *rest;
-        *chapter = strtol(mark + 8, &rest, 10);
-        if (*chapter < 1 || strcmp(rest, ")") != 0)
-            return NULL;
-        s = copy(s, trim(s, (size_t)(mark - s)).n);
-    }
-    return *s ? s : NULL;
-}
-
-static struct block *find_block(const struct program *p, const char *name) {
-    for (size_t i = 0; i < p->blocks; i++)
-        if (strcmp(p->block[i].name, name) == 0)
-            return &p->block[i];
+static struct mark *find_block(const struct file *f, const char *name) {
+    for (size_t i = 0; i < f->marks; i++)
+        if (f->mark[i].chapter != PART && strcmp(f->mark[i].name, name) == 0)
+            return &f->mark[i];
     return NULL;
 }
 
-/* Ends the open block before line k. The blank lines around its text do not belong to it. */
-static void end_block(struct program *p, bool open, size_t k) {
-    if (!open)
-        return;
-    struct block *b = &p->block[p->blocks - 1];
-    while (k > b->body.first && trim(line_of(p->text, k - 1).s, line_of(p->text, k - 1).n).n == 0)
+/* Ends a block before line k. The blank lines around its text do not belong to it. */
+static void end_block(const struct file *f, struct mark *m, size_t k, bool strict) {
+    while (k > m->first && !*trim(f->line[k - 1]))
         k--;
-    while (b->body.first < k && line_of(p->text, b->body.first).n == 0)
-        b->body.first++;
-    b->body.end = k;
-    if (b->body.first == k)
-        report(p->text->path, b->line, "block \"%s\" has no lines; fill it or remove its banner",
-               b->name);
+    while (m->first < k && !*trim(f->line[m->first]))
+        m->first++;
+    m->end = k;
+    if (m->first == k && strict)
+        report(f->path, m->line + 1, "block \"%s\" has no lines; fill it or remove its banner",
+               m->name);
+    for (size_t i = m->first; i < k; i++)
+        if (starts(trim(f->line[i]), "```")) {
+            report(f->path, i + 1,
+                   "a line of block \"%s\" starts with three backticks, which "
+                   "would end its listing; write it in another way (nothing is "
+                   "written before)",
+                   m->name);
+            refused = true;
+        }
 }
 
-/* An exercise or a solution may use banners as it likes; there (not `strict`) only copies count. */
-static struct program *load_program(const char *path, bool strict) {
-    for (struct program *p = programs; p; p = p->next)
-        if (strcmp(p->text->path, path) == 0)
-            return p;
-    struct program *p = take(sizeof *p);
-    p->text = load_text(path);
-    p->next = programs;
-    programs = p;
-    if (p->text->fault) {
-        report_fault(p->text);
-        return p;
-    }
-    bool open = false, guarded = false;
-    for (size_t k = 0; k < p->text->lines; k++) {
-        struct span line = line_of(p->text, k), t = trim(line.s, line.n);
-        if (starts(line.s, line.n, "#ifndef WORKBOOK_TEST")) {
-            end_block(p, open, k);
-            open = false;
-            guarded = true;
-        }
-        if (!starts(t.s, t.n, "/* --- "))
-            continue;
-        long chapter = 0;
-        const char *name = read_banner(t, &chapter);
-        bool counts = strict || chapter;
-        if (!guarded) {
-            end_block(p, open, k);
-            open = false;
-        }
-        if (!name)
-            report(path, k + 1,
-                   "broken banner; write /* --- NAME --- */ or /* --- NAME (chapter N) --- */");
-        else if (!counts)
-            continue;
-        else if (guarded)
-            report(path, k + 1,
-                   "banner \"%s\" stands after #ifndef WORKBOOK_TEST, where there are no blocks; "
-                   "move the "
-                   "block up or write a plain comment",
-                   name);
-        else if (t.s != line.s)
-            report(path, k + 1, "banner \"%s\" is indented; start it in the first column", name);
-        else {
-            const struct block *twin = find_block(p, name);
-            if (twin)
-                report(path, k + 1,
-                       "block \"%s\" is already in line %zu; give one of them another name", name,
-                       twin->line);
-            p->block = grow(p->block, p->blocks, sizeof *p->block);
-            p->block[p->blocks++] = (struct block){.name = name,
-                                                   .chapter = chapter,
-                                                   .line = k + 1,
-                                                   .body = {.text = p->text, .first = k + 1}};
-            open = true;
+/* The block whose banner is line k; NULL when there is none. */
+static struct mark *open_block(struct file *f, size_t k, bool strict) {
+    regmatch_t part[4];
+    const char *line = f->line[k];
+    char *name = match("^[ \t]*/\\* --- +(.*[^- ]) *----* *\\*/[ \t]*$", line, part)
+                     ? matched(line, part[1])
+                     : "";
+    const char *mark = strstr(line, "(chapter");
+    struct mark m = {.name = name, .line = k, .first = k + 1};
+    bool good = *name;
+    if (mark) { /* a copy must say whose: a mistyped number must not make it a block at home */
+        good = good && match("^(.*[^ ]) *\\(chapter ([1-9][0-9]*)\\)$", name, part);
+        if (good) {
+            m.name = matched(name, part[1]);
+            m.chapter = strtol(name + part[2].rm_so, NULL, 10);
         }
     }
-    end_block(p, open, p->text->lines);
-    return p;
+    /* A test or an exercise may use banners as it likes; there (not `strict`) only copies count. */
+    bool counts = strict || mark;
+    const struct mark *twin = find_block(f, m.name);
+    if (counts && !good)
+        report(f->path, k + 1,
+               "broken banner; write /* --- NAME --- */ or /* --- NAME (chapter N) --- */");
+    else if (counts && *line != '/')
+        report(f->path, k + 1, "banner \"%s\" is indented; start it in the first column", m.name);
+    else if (counts && twin)
+        report(f->path, k + 1, "block \"%s\" is already in line %zu; give one of them another name",
+               m.name, twin->line + 1);
+    if (!good || *line != '/')
+        return NULL;
+    f->mark[f->marks] = m;
+    return &f->mark[f->marks++];
+}
+
+static void find_marks(struct file *f, bool strict) {
+    if (f->mark || f->fault)
+        return;
+    f->mark = take(f->lines * sizeof *f->mark);
+    struct mark *open = NULL;
+    int depth = 0; /* of #if, from the one that guards main */
+    for (size_t k = 0; k < f->lines; k++) {
+        const char *line = f->line[k];
+        regmatch_t part[4];
+        bool is_part = match("^/\\* === ([IVX]+\\.) .*=== \\*/[ \t]*$", line, part);
+        bool is_banner = starts(line + strspn(line, " \t"), "/* --- "), is_guard = false;
+        if (depth > 0 ? starts(line, "#if") : starts(line, "#ifndef WORKBOOK_TEST"))
+            is_guard = ++depth == 1;
+        else if (depth > 0 && starts(line, "#endif"))
+            is_guard = --depth == 0;
+        if (open && (is_part || is_banner || is_guard)) {
+            end_block(f, open, k, strict);
+            open = NULL;
+        }
+        if (is_banner)
+            open = open_block(f, k, strict);
+        else if (is_part)
+            f->mark[f->marks++] = (struct mark){matched(line, part[1]), PART, k, k, k, NULL, 0};
+    }
+    if (open)
+        end_block(f, open, f->lines, strict);
 }
 
 /* --- chapters --------------------------------------------------------------------------------- */
@@ -507,38 +393,10 @@ static struct program *load_program(const char *path, bool strict) {
 struct chapter {
     const char *folder; /* "05-autoencoder" */
     long number;        /* 5; 0 for a folder without a number */
-    struct program *program;
-    struct program *companion[2]; /* exercise.c and solution.c, where present */
+    struct file *program;
 };
 static struct chapter *chapters;
-
-static const char *const companions[2] = {"exercise.c", "solution.c"};
-
-static int by_name(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* The names in a folder, sorted, since readdir gives them in any order. */
-static const char **list_folder(const char *path, size_t *n) {
-    const char **names = NULL;
-    *n = 0;
-    DIR *folder = opendir(path);
-    for (struct dirent *e; folder && (e = readdir(folder));)
-        if (e->d_name[0] != '.') {
-            names = grow(names, *n, sizeof *names);
-            names[(*n)++] = copy(e->d_name, strlen(e->d_name));
-        }
-    if (folder)
-        closedir(folder);
-    if (*n)
-        qsort(names, *n, sizeof *names, by_name);
-    return names;
-}
-
-static bool is_folder(const char *path) {
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
-}
+static glob_t folders, sources; /* both sorted */
 
 static struct chapter *find_chapter(long number) {
     for (size_t i = 0; i < count.chapters; i++)
@@ -547,217 +405,196 @@ static struct chapter *find_chapter(long number) {
     return NULL;
 }
 
-/* The program of a chapter is the one .c file that is no test, benchmark, exercise or solution. */
-static void load_chapter(struct chapter *c) {
-    const char *folder = print("chapters/%s", c->folder), *first = NULL;
-    size_t n;
-    const char **names = list_folder(folder, &n);
+static void load_chapters(void) {
+    size_t n = glob("chapters/*/", 0, NULL, &folders) == 0 ? folders.gl_pathc : 0;
+    chapters = take((n + 1) * sizeof *chapters);
     for (size_t i = 0; i < n; i++) {
-        size_t length = strlen(names[i]);
-        const char *path = print("%s/%s", folder, names[i]);
-        bool companion = false;
-        for (size_t k = 0; k < 2; k++)
-            if (strcmp(names[i], companions[k]) == 0) {
-                c->companion[k] = load_program(path, false);
-                companion = true;
-            }
-        if (companion || length < 3 || strcmp(names[i] + length - 2, ".c") != 0 ||
-            starts(names[i], length, "test_") || strcmp(names[i], "bench.c") == 0)
-            continue;
-        if (first) {
-            report(path, 1, "is a second program beside %s; a chapter has one", first);
-            continue;
-        }
-        first = names[i];
-        c->program = load_program(path, true);
-        if (c->program->blocks == 0 && !c->program->text->fault)
-            report(path, 1,
+        char *path = folders.gl_pathv[i], *folder = copy(path + 9, strlen(path) - 10);
+        const char *dash = strchr(folder, '-');
+        long number = strtol(folder, NULL, 10);
+        path = print("chapters/%s", folder);
+        if (number > 0 && find_chapter(number))
+            report(path, 1, "has the number of %s; renumber one of them",
+                   find_chapter(number)->folder);
+        struct chapter *c = &chapters[count.chapters++];
+        *c = (struct chapter){folder, number,
+                              load(print("%s/%s.c", path, dash ? dash + 1 : folder))};
+        find_marks(c->program, true);
+        if (c->program->fault)
+            report(path, 1, "%s %s; a chapter's program has the name of its folder",
+                   c->program->path, c->program->fault);
+        else if (c->program->marks == 0)
+            report(c->program->path, 1,
                    "has no banner, so no page can show a part of it; open its blocks with /* --- "
                    "NAME --- */");
     }
-    if (!first)
-        report(folder, 1,
-               "holds no program; a chapter needs one .c file that is no test, benchmark, exercise "
-               "or solution");
-}
-
-static void load_chapters(void) {
-    size_t n;
-    const char **names = list_folder("chapters", &n);
-    for (size_t i = 0; i < n; i++) {
-        if (!is_folder(print("chapters/%s", names[i])))
-            continue;
-        long number = strtol(names[i], NULL, 10);
-        if (number > 0 && find_chapter(number))
-            report(print("chapters/%s", names[i]), 1, "has the number of %s; renumber one of them",
-                   find_chapter(number)->folder);
-        chapters = grow(chapters, count.chapters, sizeof *chapters);
-        chapters[count.chapters++] = (struct chapter){.folder = names[i], .number = number};
-    }
-    for (size_t i = 0; i < count.chapters; i++)
-        load_chapter(&chapters[i]);
-    if (count.chapters == 0)
+    if (n == 0)
         report("chapters", 1, "no chapter is here; name the root of the book as the last argument");
 }
 
-static void check_carried(const struct chapter *c, const struct program *p) {
-    for (size_t i = 0; p && i < p->blocks; i++) {
-        const struct block *b = &p->block[i];
-        if (b->chapter == 0)
+static void hold_carried(struct file *f) {
+    for (size_t i = 0; i < f->marks; i++) {
+        const struct mark *m = &f->mark[i];
+        if (m->chapter <= 0)
             continue;
         count.carried++;
-        const struct chapter *home = find_chapter(b->chapter);
-        if (!home || (home == c && p == c->program)) {
-            report(p->text->path, b->line, "block \"%s\" says chapter %ld, %s; correct the number",
-                   b->name, b->chapter,
-                   home ? "which is this one" : "and there is no such chapter");
+        const struct chapter *c = find_chapter(m->chapter);
+        if (!c || c->program == f) {
+            report(f->path, m->line + 1, "block \"%s\" says chapter %ld, %s; correct the number",
+                   m->name, m->chapter, c ? "which is this one" : "and there is no such chapter");
             continue;
         }
-        if (!home->program || home->program->text->fault)
+        const struct file *home = c->program;
+        if (home->fault)
             continue; /* reported where it was loaded */
-        const char *path = home->program->text->path;
-        const struct block *origin = find_block(home->program, b->name);
-        if (!origin) {
-            report(p->text->path, b->line,
-                   "block \"%s\" is not in %s; correct the name or the chapter", b->name, path);
-        } else if (origin->chapter) {
-            report(p->text->path, b->line,
-                   "block \"%s\" is itself a copy in %s; name its home, chapter %ld", b->name, path,
-                   origin->chapter);
-        } else {
-            size_t k = first_difference(&b->body, &origin->body);
-            if (k == SIZE_MAX)
-                continue;
-            report(p->text->path, b->body.first + k + 1,
-                   "carried block \"%s\" differs: here %s, %s%s:%zu has %s; `make weave` copies it "
-                   "again, or "
-                   "give this block a name of its own",
-                   b->name, quote_line(&b->body, k), root, path, origin->body.first + k + 1,
-                   quote_line(&origin->body, k));
-            size_t from = origin->body.text->start[origin->body.first];
-            replace(p->text->start[b->body.first], p->text->start[b->body.end],
-                    copy(origin->body.text->bytes + from,
-                         origin->body.text->start[origin->body.end] - from));
-        }
-    }
-    if (p && !p->text->fault && pass == PROGRAMS)
-        save_edits(p->text);
-    edit_count = 0;
-    edits = NULL;
-}
-
-/* --- numbers ---------------------------------------------------------------------------------- */
-
-/* A number as printed: its value, and enough of its form to print another one in the same way. */
-struct number {
-    double value;
-    size_t sign; /* bytes of the sign: 0, 1 for '-', 3 for U+2212 */
-    size_t whole;
-    int decimals, exponent;
-    size_t exponent_sign, exponent_digits; /* 0 digits: no e-notation */
-    bool commas, plus;
-};
-
-enum kind { EXACT, ROUNDED, RELATIVE, FACTOR, ABSOLUTE, ANYTHING };
-struct tolerance {
-    enum kind kind;
-    double size;
-};
-
-static size_t minus(const char *s, size_t n) {
-    return starts(s, n, "-") ? 1 : starts(s, n, "\u2212") ? 3 : 0;
-}
-
-static size_t digits(const char *s, size_t n) {
-    size_t k = 0;
-    while (k < n && is_digit(s[k]))
-        k++;
-    return k;
-}
-
-/* Reads the number at the start of s; returns its length, 0 when there is none. */
-static size_t read_number(const char *s, size_t n, bool commas, struct number *out) {
-    struct number x = {.sign = minus(s, n)};
-    char plain[64] = "-"; /* what strtod understands */
-    size_t p = x.sign ? 1 : 0, i = x.sign;
-    while (i < n && p < 32) {
-        if (is_digit(s[i])) {
-            plain[p++] = s[i++];
-            x.whole++;
-        } else if (commas && s[i] == ',' && (x.commas || x.whole <= 3) && x.whole &&
-                   digits(s + i + 1, n - i - 1) == 3) {
-            x.commas = true;
-            i++;
-        } else {
-            break;
-        }
-    }
-    if (x.whole == 0)
-        return 0;
-    if (i + 1 < n && s[i] == '.' && is_digit(s[i + 1]))
-        for (plain[p++] = s[i++]; i < n && is_digit(s[i]) && p < 48; x.decimals++)
-            plain[p++] = s[i++];
-    if (i + 1 < n && (s[i] == 'e' || s[i] == 'E')) {
-        x.exponent_sign = minus(s + i + 1, n - i - 1);
-        x.plus = s[i + 1] == '+';
-        size_t from = i + 1 + (x.plus ? 1 : x.exponent_sign), k = digits(s + from, n - from);
-        if (k > 0 && k < 5) {
-            x.exponent_digits = k;
-            x.exponent = (x.exponent_sign ? -1 : 1) * (int)strtol(copy(s + from, k), NULL, 10);
-            p += (size_t)snprintf(plain + p, sizeof plain - p, "e%d", x.exponent);
-            i = from + k;
-        }
-    }
-    if (i < n && is_digit(s[i])) /* longer than anything we print */
-        return 0;
-    plain[p] = 0;
-    x.value = strtod(plain, NULL);
-    *out = x;
-    return i;
-}
-
-/* Where the number that ends right before `end` starts; SIZE_MAX when none does. A digit that
-   belongs to a name (W1), to a version (1.2.3) or to a list (12,34) is no number. */
-static size_t number_before(const char *s, size_t end, struct number *x) {
-    size_t from = end;
-    while (from > 0 && end - from < 48 &&
-           (is_digit(s[from - 1]) || strchr(",.eE+-\xe2\x88\x92", s[from - 1])))
-        from--;
-    for (; from < end; from++) {
-        char before = from ? s[from - 1] : ' ';
-        if (is_digit(before) || is_letter(before) || before == '_' || before == '.' ||
-            (before == ',' && from > 1 && is_digit(s[from - 2])))
+        const struct mark *origin = find_block(home, m->name);
+        if (!origin || origin->chapter) {
+            report(f->path, m->line + 1, "block \"%s\" is %s in %s; %s", m->name,
+                   origin ? "itself a copy" : "not", home->path,
+                   origin ? print("name its home, chapter %ld", origin->chapter)
+                          : "correct the name or the chapter");
             continue;
-        if (read_number(s + from, end - from, true, x) == end - from)
-            return from;
+        }
+        char **mine = f->line + m->first, **theirs = home->line + origin->first;
+        size_t mine_n = m->end - m->first, theirs_n = origin->end - origin->first;
+        size_t k = first_difference(mine, mine_n, theirs, theirs_n);
+        if (k == SIZE_MAX)
+            continue;
+        if (mode == WRITE)
+            replace(f, m->first, m->end, theirs, theirs_n, "");
+        else
+            report(f->path, m->first + k + 1,
+                   "carried block \"%s\" differs: here %s, %s%s:%zu has %s; `make weave` copies it "
+                   "again, or give this block a name of its own",
+                   m->name, quote_line(mine, mine_n, k), root, home->path, origin->first + k + 1,
+                   quote_line(theirs, theirs_n, k));
+    }
+}
+
+/* The part or the block that a line of the contents names. */
+static size_t find_title(const struct file *f, const char *title) {
+    for (size_t i = 0; i < f->marks; i++) {
+        const struct mark *m = &f->mark[i];
+        if (m->chapter == PART ? starts(title, print("%s ", m->name)) : !strcmp(title, m->name))
+            return i;
     }
     return SIZE_MAX;
 }
 
-/* Prints a value with the digits, the sign and the separators of another number. */
-static const char *print_like(struct number form, double value) {
-    char s[512];
-    snprintf(s, sizeof s, form.exponent_digits ? "%.*e" : "%.*f", form.decimals, fabs(value));
+static void hold_contents(struct file *f) {
+    bool *listed = take(f->marks + 1);
+    size_t k = 0;
+    regmatch_t part[4];
+    if (f->fault || !starts(f->line[0], "/*"))
+        k = f->lines;
+    while (k < f->lines && !strstr(f->line[k], "Contents"))
+        k = strstr(f->line[k], "*/") ? f->lines : k + 1;
+    bool over = k == f->lines;
+    for (k++; !over && k < f->lines && *trim(f->line[k]); k++) {
+        char *line = f->line[k];
+        over = strstr(line, "*/");
+        if (!match("^ *(.*[^ ])  +([0-9]+) *(\\*/)?$", line, part)) {
+            if (!starts(trim(line), "*/"))
+                report(f->path, k + 1,
+                       "broken line in the contents; write a title, two spaces and a line number");
+            continue;
+        }
+        const char *title = matched(line, part[1]);
+        size_t at = find_title(f, title);
+        if (at == SIZE_MAX) {
+            report(f->path, k + 1,
+                   "the contents name \"%s\", which is no part and no block here; correct the "
+                   "title, or its numeral",
+                   title);
+            continue;
+        }
+        listed[at] = true;
+        const char *right = print("%zu", f->mark[at].line + 1), *wrong = matched(line, part[2]);
+        if (strcmp(right, wrong) == 0)
+            continue;
+        if (mode == WRITE) { /* right-aligned, as it was, where there is room */
+            int gap = (int)(part[2].rm_eo - part[1].rm_eo - (regoff_t)strlen(right));
+            f->line[k] = print("%.*s%*s%s%s", (int)part[1].rm_eo, line, gap > 2 ? gap : 2, "",
+                               right, line + part[2].rm_eo);
+            f->changed = true;
+        } else {
+            report(f->path, k + 1,
+                   "the contents have \"%s\" in line %s, but it is in line %s; `make weave` "
+                   "corrects it",
+                   title, wrong, right);
+        }
+    }
+    for (size_t i = 0; i < f->marks; i++)
+        if (f->mark[i].chapter == PART && !listed[i])
+            report(f->path, f->mark[i].line + 1,
+                   "part %s is not in the contents; add a line for it to the header comment",
+                   f->mark[i].name);
+}
+
+/* Copies move lines, so the contents come after them. */
+static void hold_programs(void) {
+    if (glob("chapters/*/*.c", 0, NULL, &sources) != 0)
+        return;
+    for (size_t i = 0; i < sources.gl_pathc; i++) {
+        struct file *f = require(sources.gl_pathv[i]);
+        find_marks(f, false);
+        hold_carried(f);
+        hold_contents(f);
+    }
+}
+
+/* --- numbers ---------------------------------------------------------------------------------- */
+
+#define FRACTION "(\\.[0-9]+)?([eE](-|\\+|\u2212)?[0-9]+)?"
+
+struct number {
+    double value, half_digit; /* half of its last digit: what rounding may have changed */
+};
+
+struct tolerance {
+    enum { EXACT, ROUNDED, RELATIVE, FACTOR, ABSOLUTE, ANYTHING } kind;
+    double size;
+};
+
+/* Reads the n bytes of a number: strtod knows no commas and only one minus. */
+static struct number read_number(const char *s, size_t n) {
+    char plain[64];
+    size_t p = 0;
+    for (size_t i = 0; i < n && p + 1 < sizeof plain; i++)
+        if (starts(s + i, "\u2212")) {
+            plain[p++] = '-';
+            i += strlen("\u2212") - 1;
+        } else if (s[i] != ',') {
+            plain[p++] = s[i];
+        }
+    plain[p] = 0;
+    const char *e = strpbrk(plain, "eE"), *point = strchr(plain, '.');
+    double digits = point ? (double)strspn(point + 1, "0123456789") : 0;
+    return (struct number){strtod(plain, NULL), 0.5 * pow(10, (e ? atof(e + 1) : 0) - digits)};
+}
+
+/* Prints a value with the digits, the signs and the commas of another number. */
+static const char *print_like(const char *form, double value) {
+    const char *e = strpbrk(form, "eE"), *point = strchr(form, '.');
+    const char *exponent = e ? e + 1 : "";
+    int decimals = point ? (int)strspn(point + 1, "0123456789") : 0;
+    char *s = e ? print("%.*e", decimals, fabs(value)) : print("%.*f", decimals, fabs(value));
     size_t mantissa = strcspn(s, "e"), whole = strcspn(s, ".e");
-    bool negative =
-        value < 0 && strcspn(s, "123456789") < mantissa; /* no minus before a rounded zero */
-    /* A number that grew past 999 gets commas, since the book writes 3,136. */
-    bool commas = form.commas || form.whole < 4;
-    char *out = take(2 * sizeof s);
-    size_t n = (size_t)sprintf(out, "%s", !negative ? "" : form.sign == 1 ? "-" : "\u2212");
-    for (size_t i = 0; i < mantissa; i++) {
-        if (commas && i && i < whole && (whole - i) % 3 == 0)
-            out[n++] = ',';
-        out[n++] = s[i];
-    }
-    if (form.exponent_digits) {
-        long e = strtol(s + mantissa + 1, NULL, 10);
-        const char *sign = e >= 0                    ? (form.plus ? "+" : "")
-                           : form.exponent_sign == 3 ? "\u2212"
-                                                     : "-";
-        sprintf(out + n, "e%s%0*ld", sign, (int)form.exponent_digits, labs(e));
-    }
-    return out;
+    /* A rounded zero has no minus; a number that grew past 999 gets commas, as in 3,136. */
+    bool negative = value < 0 && strcspn(s, "123456789") < mantissa;
+    bool commas = strchr(form, ',') || strspn(form + strcspn(form, "0123456789"), "0123456789") < 4;
+    char *out = print("%s", !negative ? "" : *form == '-' ? "-" : "\u2212");
+    for (size_t i = 0; i < mantissa; i++)
+        out =
+            print("%s%s%c", out, commas && i && i < whole && (whole - i) % 3 == 0 ? "," : "", s[i]);
+    if (!e)
+        return out;
+    long power = strtol(s + mantissa + 1, NULL, 10);
+    const char *sign = power >= 0                   ? (*exponent == '+' ? "+" : "")
+                       : starts(exponent, "\u2212") ? "\u2212"
+                                                    : "-";
+    int width = (int)strlen(exponent + strcspn(exponent, "0123456789"));
+    return print("%se%s%0*ld", out, sign, width, labs(power));
 }
 
 /* A number that is the result rounded to its own digits agrees under every tolerance but EXACT,
@@ -768,7 +605,7 @@ static bool agree(struct number stated, struct tolerance t, double actual) {
     if (!isfinite(actual))
         return false;
     double off = fabs(actual - stated.value) / (1 + 1e-9); /* 98.25 may print as 98.2 or 98.3 */
-    if (off <= 0.5 * pow(10, stated.exponent - stated.decimals))
+    if (off <= stated.half_digit)
         return true;
     if (t.kind == RELATIVE)
         return off <= t.size / 100 * fabs(actual);
@@ -778,657 +615,46 @@ static bool agree(struct number stated, struct tolerance t, double actual) {
     return t.kind == ABSOLUTE && off <= t.size;
 }
 
-/* 3%, x10 or ×10, +-0.5 or ±0.5. */
-static bool read_tolerance(struct span w, struct tolerance *t) {
-    static const struct {
-        const char *mark;
-        enum kind kind;
-    } marks[] = {{"x", FACTOR}, {"×", FACTOR}, {"+-", ABSOLUTE}, {"±", ABSOLUTE}, {"", RELATIVE}};
-    size_t k = 0;
-    while (!starts(w.s, w.n, marks[k].mark)) /* the last one always fits */
-        k++;
-    size_t from = strlen(marks[k].mark);
-    struct number x;
-    size_t n = read_number(w.s + from, w.n - from, false, &x);
-    *t = (struct tolerance){marks[k].kind, n ? x.value : 0};
-    if (n == 0 || x.value < 0 || (t->kind == FACTOR && x.value < 1))
-        return false;
-    return t->kind == RELATIVE ? from + n + 1 == w.n && w.s[w.n - 1] == '%' : from + n == w.n;
+/* 3%, x10, +-0.5. */
+static bool read_tolerance(const char *s, struct tolerance *t) {
+    t->kind = *s == 'x' ? FACTOR : starts(s, "+-") ? ABSOLUTE : RELATIVE;
+    s += t->kind == FACTOR ? 1 : t->kind == ABSOLUTE ? 2 : 0;
+    char *end;
+    t->size = strtod(s, &end);
+    return isdigit((unsigned char)*s) && strcmp(end, t->kind == RELATIVE ? "%" : "") == 0 &&
+           (t->kind != FACTOR || t->size >= 1);
 }
 
 /* --- results ---------------------------------------------------------------------------------- */
 
-struct row {
-    const char *name;
-    double value;
-};
-
-struct table {
-    struct text *text;
-    struct row *row;
-    size_t rows;
-    const struct page *told; /* the page that was told that this table is not there */
-    struct table *next;
-};
-static struct table *tables;
-
-static const struct row *find_row(const struct table *t, const char *name) {
-    for (size_t i = 0; i < t->rows; i++)
-        if (strcmp(t->row[i].name, name) == 0)
-            return &t->row[i];
-    return NULL;
+/* The number, from 1, of the line of a table that holds a result; 0 when none does. */
+static size_t find_result(const struct file *t, const char *name) {
+    size_t n = strlen(name);
+    for (size_t k = 0; k < t->lines; k++)
+        if (starts(t->line[k], name) && t->line[k][n] == '\t')
+            return k + 1;
+    return 0;
 }
 
-static struct table *load_table(const char *path) {
-    for (struct table *t = tables; t; t = t->next)
-        if (strcmp(t->text->path, path) == 0)
-            return t;
-    struct table *t = take(sizeof *t);
-    t->text = load_text(path);
-    t->next = tables;
-    tables = t;
-    for (size_t k = 0; k < t->text->lines && !t->text->fault; k++) {
-        struct span line = line_of(t->text, k);
-        if (starts(line.s, line.n, "#"))
+static struct file *load_table(const char *path) {
+    struct file *t = load(path);
+    for (size_t k = 0; k < t->lines && !t->looked_at; k++) {
+        char *line = t->line[k], *end = NULL;
+        size_t n = strcspn(line, "\t");
+        if (*line == '#')
             continue;
-        char *name = copy(line.s, line.n), *value = strchr(name, '\t');
-        char *unit = value ? strchr(value + 1, '\t') : NULL, *rest = NULL;
-        if (!unit || value == name || strchr(unit + 1, '\t')) {
+        if (n && line[n])
+            strtod(line + n + 1, &end);
+        if (!end || end == line + n + 1 || *end != '\t' || strchr(end + 1, '\t'))
             report(path, k + 1,
-                   "%s is not name, value and unit with tabs between; correct what writes it",
+                   "%s is not a name, a number and a unit with tabs between; correct what writes "
+                   "it",
                    quote(line));
-            continue;
-        }
-        *value++ = *unit = 0;
-        struct row row = {name, strtod(value, &rest)};
-        if (rest == value || *rest)
-            report(path, k + 1, "\"%s\" is not a number; correct what writes it", value);
-        else if (find_row(t, name))
-            report(path, k + 1, "\"%s\" stands here twice; write each result once", name);
-        t->row = grow(t->row, t->rows, sizeof *t->row);
-        t->row[t->rows++] = row;
+        else if (find_result(t, copy(line, n)) != k + 1)
+            report(path, k + 1, "%s stands here twice; write each result once", copy(line, n));
     }
+    t->looked_at = true;
     return t;
-}
-
-/* --- pages ------------------------------------------------------------------------------------ */
-
-struct fence {
-    size_t line; /* of its opening, from 1 */
-    struct body body;
-    const char *prefix; /* what stands before each of its lines */
-    const char *info;
-};
-
-struct link {
-    size_t at;
-    const char *target;
-};
-
-struct page {
-    struct text *text;
-    const struct chapter *chapter; /* NULL for a page outside the chapters */
-    char *prose;                   /* the text with fences, code, maths and comments blanked out */
-    struct fence *fence;
-    struct link *link, *use,
-        *comment; /* links, uses of [references], and comments (or what is in maths) */
-    const char **anchor, **label;
-    size_t fences, links, uses, comments, anchors, labels;
-    struct page *next;
-};
-static struct page *pages;
-
-static void blank(char *s, size_t from, size_t to) {
-    for (size_t i = from; i < to; i++)
-        if (s[i] != '\n')
-            s[i] = ' ';
-}
-
-static void add_link(struct link **list, size_t *n, size_t at, const char *s, size_t length) {
-    *list = grow(*list, *n, sizeof **list);
-    (*list)[(*n)++] = (struct link){at, copy(s, length)};
-}
-
-static bool has_string(const char *const *list, size_t n, const char *s) {
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(list[i], s) == 0)
-            return true;
-    return false;
-}
-
-/* The length of a fence's mark at s: three or more ` or ~. */
-static size_t fence_mark(struct span line, size_t at) {
-    size_t n = 0;
-    while (at + n < line.n && line.s[at + n] == line.s[at])
-        n++;
-    return n >= 3 && (line.s[at] == '`' || line.s[at] == '~') ? n : 0;
-}
-
-/* Where the text of a line starts, after spaces and list marks such as "- " and "12. ". */
-static size_t skip_list_marks(struct span line, size_t at) {
-    for (;;) {
-        while (at < line.n && is_space(line.s[at]))
-            at++;
-        size_t k = at + digits(line.s + at, line.n - at);
-        bool mark =
-            k < line.n && (k == at ? strchr("-*+", line.s[k]) : strchr(".)", line.s[k])) != NULL;
-        if (!mark || k + 1 >= line.n || !is_space(line.s[k + 1]))
-            return at;
-        at = k + 1;
-    }
-}
-
-/* Finds the fences and blanks them out of the prose. */
-static void find_fences(struct page *page) {
-    const struct text *t = page->text;
-    for (size_t k = 0; k < t->lines; k++) {
-        struct span line = line_of(t, k);
-        int quotes, seen;
-        size_t quoted = skip_quotes(line, 9, &quotes), at = skip_list_marks(line, quoted);
-        if (starts(line.s + at, line.n - at, "<!--")) { /* what is commented out shows nothing */
-            while (k < t->lines && !strstr(copy(line_of(t, k).s, line_of(t, k).n), "-->"))
-                k++;
-            continue;
-        }
-        size_t mark = at < line.n ? fence_mark(line, at) : 0;
-        struct span info = trim(line.s + at + mark, line.n - at - mark);
-        if (!mark || (line.s[at] == '`' && memchr(info.s, '`', info.n))) /* ```code``` in a line */
-            continue;
-        char *prefix = copy(line.s, at);
-        for (size_t i = 0; i < at; i++)
-            if (prefix[i] != '>')
-                prefix[i] = ' ';
-        struct body body = {t, k + 1, k + 1, quotes, at - quoted};
-        bool closed = false, open = true;
-        while (open && !closed && body.end < t->lines) {
-            struct span inside = line_of(t, body.end);
-            size_t from = skip_quotes(inside, quotes, &seen);
-            struct span rest = trim(inside.s + from, inside.n - from);
-            size_t again = rest.n && rest.s[0] == line.s[at] ? fence_mark(rest, 0) : 0;
-            closed = seen == quotes && again >= mark && again == rest.n;
-            /* A quotation that is over takes its fence along. A line that would open a fence is
-               text to markdown, but there a closing mark was forgotten. */
-            open = seen == quotes && (again < mark || closed);
-            body.end += open;
-        }
-        k = body.end - 1;
-        body.end -= closed;
-        blank(page->prose, t->start[body.first - 1], t->start[k + 1]);
-        if (!closed) {
-            report(
-                t->path, body.first,
-                "this fence is not closed by line %zu; end it with its mark on a line of its own",
-                body.end);
-            continue;
-        }
-        page->fence = grow(page->fence, page->fences, sizeof *page->fence);
-        page->fence[page->fences++] =
-            (struct fence){body.first, body, prefix, copy(info.s, info.n)};
-    }
-}
-
-/* The end of the paragraph that holds byte i: code and maths never reach over a blank line. */
-static size_t paragraph_end(const char *s, size_t n, size_t i) {
-    for (; i < n; i++)
-        if (s[i] == '\n') {
-            size_t k = i + 1;
-            while (k < n && (is_space(s[k]) || s[k] == '>'))
-                k++;
-            if (k >= n || s[k] == '\n')
-                return i;
-        }
-    return n;
-}
-
-static size_t find_in(const char *s, size_t from, size_t to, const char *word) {
-    for (size_t i = from; i < to; i++)
-        if (starts(s + i, to - i, word))
-            return i;
-    return SIZE_MAX;
-}
-
-/* The byte after the code, maths or comment that starts at i, in a paragraph up to `stop`; i when
- * none does. */
-static size_t opaque_end(const char *s, size_t n, size_t i, size_t stop) {
-    size_t mark = 1;
-    if (starts(s + i, n - i, "<!--")) {
-        size_t end = find_in(s, i + 4, n, "-->");
-        return end == SIZE_MAX ? n : end + 3;
-    }
-    while (i + mark < stop && s[i + mark] == s[i])
-        mark++;
-    if (s[i] == '`') {
-        for (size_t k = i + mark; k < stop; k++) {
-            size_t run = 0;
-            while (k + run < stop && s[k + run] == '`')
-                run++;
-            if (run == mark)
-                return k + run;
-            k += run;
-        }
-        return i + mark; /* no partner: plain characters, but not the start of a shorter one */
-    }
-    if (s[i] == '$' && mark == 2) {
-        size_t end = find_in(s, i + 2, stop, "$$");
-        return end == SIZE_MAX ? i : end + 2;
-    }
-    /* A single dollar opens maths before something, and closes it after something: "$5 and $6" is
-     * money. */
-    if (s[i] == '$' && mark == 1 && i + 1 < stop && !is_space(s[i + 1]) && s[i + 1] != '\n')
-        for (size_t k = i + 1; k < stop; k++) {
-            if (s[k] == '\\')
-                k++;
-            else if (s[k] == '$' && s[k + 1] == '$')
-                k++;
-            else if (s[k] == '$' && !is_space(s[k - 1]) && s[k - 1] != '\n' && !is_digit(s[k + 1]))
-                return k + 1;
-        }
-    return i;
-}
-
-/* Blanks code, maths and comments out of the prose, and keeps the comments. */
-static void blank_opaque(struct page *page) {
-    char *s = page->prose;
-    size_t n = page->text->size, stop = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (i >= stop)
-            stop = paragraph_end(s, n, i + 1);
-        size_t end = i;
-        if (s[i] == '\\')
-            end = i + 2;
-        else if (s[i] == '`' || s[i] == '$' || s[i] == '<')
-            end = opaque_end(s, n, i, stop);
-        if (end <= i || end > n)
-            continue;
-        /* In code a comment is an example of one. In maths it would be printed, so we keep it to
-         * tell. */
-        if (s[i] == '<' || (s[i] == '$' && find_in(s, i, end, "<!--") != SIZE_MAX))
-            add_link(&page->comment, &page->comments, i, s + i, end - i);
-        blank(s, i, end);
-        i = end - 1;
-    }
-}
-
-/* One character of a heading as GitHub keeps it in an anchor: letters (small), digits, - and _; a
-   space becomes -, the rest goes. Beyond ASCII we know Latin, Greek and Cyrillic capitals, and that
-   U+2000 to U+2BFF and U+1F000 up are dashes, arrows, signs and pictures. Returns the length of the
-   character. */
-static size_t slug_character(const char *s, char *out) {
-    unsigned char c = (unsigned char)s[0];
-    *out = 0;
-    if (c < 0x80) {
-        if (c == ' ' || c == '-' || c == '_' || is_digit(s[0]) || is_letter(s[0])) {
-            out[0] = c == ' ' ? '-' : (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
-            out[1] = 0;
-        }
-        return 1;
-    }
-    size_t length = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2, k = 1;
-    unsigned code = c & (0xFFu >> (length + 1));
-    for (; k < length && ((unsigned char)s[k] & 0xC0) == 0x80; k++)
-        code = code << 6 | ((unsigned char)s[k] & 0x3F);
-    bool sign = (code < 0xC0 && code != 0xAA && code != 0xB5 && code != 0xBA) || code == 0xD7 ||
-                code == 0xF7 || (code >= 0x2000 && code < 0x2C00) ||
-                (code >= 0x3000 && code < 0x3004) || code >= 0x1F000;
-    if (sign || k < length)
-        return k;
-    if ((code >= 0xC0 && code <= 0xDE) || (code >= 0x391 && code <= 0x3A9) ||
-        (code >= 0x410 && code <= 0x42F))
-        code += 32;
-    if (length == 2)
-        sprintf(out, "%c%c", (int)(0xC0 | code >> 6), (int)(0x80 | (code & 0x3F)));
-    else
-        sprintf(out, "%.*s", (int)length, s);
-    return length;
-}
-
-/* Adds the anchor that GitHub makes of a heading: tags and targets of links dropped, a second
-   heading of the same name numbered. */
-static void add_heading(struct page *page, size_t from, size_t to) {
-    const char *s = page->text->bytes, *prose = page->prose;
-    char *slug = take(2 * (to - from) + 8), piece[8];
-    for (size_t i = from; i < to;) {
-        size_t end = i;
-        if (starts(s + i, to - i, "<!--"))
-            end = find_in(s, i, to, "-->") == SIZE_MAX ? to : find_in(s, i, to, "-->") + 3;
-        else if (prose[i] == '<')
-            end = find_in(prose, i, to, ">") + 1;
-        else if (starts(prose + i, to - i, "]("))
-            end = find_in(prose, i, to, ")") + 1;
-        if (end > i && end <= to) {
-            i = end;
-            continue;
-        }
-        i += slug_character(s + i, piece);
-        strcat(slug, piece);
-    }
-    const char *name = slug;
-    for (size_t k = 1; has_string(page->anchor, page->anchors, name); k++)
-        name = print("%s-%zu", slug, k);
-    page->anchor = grow(page->anchor, page->anchors, sizeof *page->anchor);
-    page->anchor[page->anchors++] = name;
-}
-
-static void find_headings(struct page *page) {
-    for (size_t k = 0; k < page->text->lines; k++) {
-        size_t at = page->text->start[k], end = page->text->start[k + 1] - 1, level = 0;
-        int seen;
-        at += skip_quotes((struct span){page->prose + at, end - at}, 9, &seen);
-        while (at + level < end && page->prose[at + level] == '#')
-            level++;
-        if (level < 1 || level > 6 || at + level == end || !is_space(page->prose[at + level]))
-            continue;
-        at += level;
-        while (end > at && (is_space(page->prose[end - 1]) || page->prose[end - 1] == '#') &&
-               (is_space(page->text->bytes[end - 1]) || page->text->bytes[end - 1] == '#'))
-            end--;
-        while (at < end && is_space(page->text->bytes[at]))
-            at++;
-        add_heading(page, at, end);
-    }
-}
-
-/* A target in markdown starts at byte i: <in angles>, or up to a space or the last parenthesis. */
-static void add_target(struct page *page, size_t i) {
-    const char *s = page->prose;
-    size_t n = page->text->size, from, depth = 0;
-    while (i < n && (is_space(s[i]) || s[i] == '\n'))
-        i++;
-    if (i < n && s[i] == '<') {
-        for (from = ++i; i < n && s[i] != '>' && s[i] != '\n';)
-            i++;
-    } else {
-        for (from = i; i < n && !is_space(s[i]) && s[i] != '\n' && (s[i] != ')' || depth); i++)
-            depth += s[i] == '(' ? 1 : s[i] == ')' ? (size_t)-1 : 0;
-    }
-    /* The bytes as written: an underscore escaped in the target has been blanked in the prose. */
-    add_link(&page->link, &page->links, from, page->text->bytes + from, i - from);
-}
-
-/* The attributes of an HTML tag in prose[from … to-1] that are links or anchors. */
-static void find_attributes(struct page *page, size_t from, size_t to) {
-    const char *s = page->prose;
-    for (size_t i = from; i < to; i++) {
-        size_t name = i, end, value;
-        while (i < to && is_letter(s[i]))
-            i++;
-        if (i == name || i + 1 >= to || s[i] != '=')
-            continue;
-        struct span word = {s + name, i - name};
-        char close = s[i + 1];
-        bool quoted = close == '"' || close == '\'';
-        for (value = end = i + 1 + quoted;
-             end < to && (quoted ? s[end] != close : !is_space(s[end]));)
-            end++;
-        if (equal(word, (struct span){"href", 4}) || equal(word, (struct span){"src", 3})) {
-            add_link(&page->link, &page->links, value, s + value, end - value);
-        } else if (equal(word, (struct span){"id", 2}) || equal(word, (struct span){"name", 4})) {
-            page->anchor = grow(page->anchor, page->anchors, sizeof *page->anchor);
-            page->anchor[page->anchors++] = copy(s + value, end - value);
-        }
-        i = end;
-    }
-}
-
-/* Labels of reference links are compared without regard to case. */
-static char *label_of(const char *s, size_t n) {
-    char *label = copy(s, n);
-    for (size_t i = 0; i < n; i++)
-        label[i] = label[i] == '\n'
-                       ? ' '
-                       : (char)(label[i] >= 'A' && label[i] <= 'Z' ? label[i] + 32 : label[i]);
-    return label;
-}
-
-static void find_links(struct page *page) {
-    const char *s = page->prose;
-    size_t n = page->text->size, stop = 0, open[16],
-           depth = 0;  /* where the brackets that are open were opened */
-    bool fresh = true; /* only spaces and quote marks came before in this line */
-    for (size_t i = 0; i < n; i++) {
-        if (i >= stop) {
-            stop = paragraph_end(s, n, i + 1);
-            depth = 0;
-        }
-        size_t end = s[i] == '[' || s[i + 1] == '[' ? find_in(s, i + 2, stop, "]") : SIZE_MAX;
-        if (s[i] == '[' && fresh && end != SIZE_MAX && s[end + 1] == ':' && s[i + 1] != '^') {
-            page->label = grow(page->label, page->labels, sizeof *page->label);
-            page->label[page->labels++] = label_of(s + i + 1, end - i - 1);
-            add_target(page, end + 2);
-        } else if (s[i] == '[') {
-            open[depth++ % 16] = i + 1;
-        } else if (s[i] == ']' && depth) {
-            size_t from = open[--depth % 16];
-            if (s[i + 1] == '(')
-                add_target(page, i + 2);
-            else if (s[i + 1] == '[' && end == i + 2) /* [label][] */
-                add_link(&page->use, &page->uses, i, label_of(s + from, i - from), i - from);
-            else if (s[i + 1] == '[' && end != SIZE_MAX) /* [text][label] */
-                add_link(&page->use, &page->uses, i, label_of(s + i + 2, end - i - 2), end - i - 2);
-        } else if (s[i] == '<' && is_letter(s[i + 1])) {
-            end = find_in(s, i, stop, ">");
-            if (end != SIZE_MAX)
-                find_attributes(page, i + 1, end);
-        }
-        fresh = s[i] == '\n' || (fresh && (s[i] == ' ' || s[i] == '>'));
-    }
-}
-
-static struct page *load_page(const char *path) {
-    for (struct page *p = pages; p; p = p->next)
-        if (strcmp(p->text->path, path) == 0)
-            return p;
-    struct page *p = take(sizeof *p);
-    p->text = load_text(path);
-    p->next = pages;
-    pages = p;
-    if (p->text->fault) {
-        report_fault(p->text);
-        return p;
-    }
-    p->prose = copy(p->text->bytes, p->text->size);
-    find_fences(p);
-    blank_opaque(p);
-    find_headings(p);
-    find_links(p);
-    return p;
-}
-
-/* --- listings --------------------------------------------------------------------------------- */
-
-/* Resolves a path written on a page against the page's folder (or the root, for ""); NULL when it
-   leads out of the tree. */
-static const char *resolve(const char *folder, const char *path) {
-    char *out = print("%s/%s", folder, path), *joined = copy(out, strlen(out));
-    size_t n = 0;
-    for (char *part = strtok(joined, "/"); part; part = strtok(NULL, "/")) {
-        if (strcmp(part, ".") == 0)
-            continue;
-        if (strcmp(part, "..") == 0) {
-            if (n == 0)
-                return NULL;
-            while (n > 0 && out[--n] != '/')
-                ;
-            continue;
-        }
-        if (n)
-            out[n++] = '/';
-        memmove(out + n, part, strlen(part));
-        n += strlen(part);
-    }
-    out[n] = 0;
-    return n ? out : ".";
-}
-
-static const char *folder_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? copy(path, (size_t)(slash - path)) : "";
-}
-
-/* ```c NAME and ```c FILE: NAME. A file's name has a dot and no space, a block's before ": " has
- * not. */
-static void check_listing(struct page *page, const struct fence *f, struct span what) {
-    const char *path = page->text->path, *name = copy(what.s, what.n), *colon = strstr(name, ": ");
-    struct span file = {name, colon ? (size_t)(colon - name) : 0};
-    struct program *p = page->chapter ? page->chapter->program : NULL;
-    if (colon && memchr(file.s, '.', file.n) && !memchr(file.s, ' ', file.n)) {
-        const char *beside = resolve(folder_of(path), copy(file.s, file.n)), *from = beside;
-        struct stat info;
-        if (!beside || stat(beside, &info) != 0)
-            from = resolve("", copy(file.s, file.n));
-        if (!from || stat(from, &info) != 0) {
-            report(path, f->line,
-                   "listing of %s, which is neither beside this page nor under the root; correct "
-                   "the path",
-                   quote(file));
-            return;
-        }
-        p = load_program(from, true);
-        name = trim(colon + 2, strlen(colon + 2)).s;
-    } else if (!page->chapter) {
-        report(path, f->line, "listing \"%s\" on a page without a program; write c FILE: NAME",
-               name);
-        return;
-    }
-    if (!p || p->text->fault)
-        return; /* reported where it was loaded */
-    struct block *b = find_block(p, name);
-    if (!b) {
-        report(
-            path, f->line,
-            "listing of block \"%s\", which is not in %s; correct the name, here or in its banner",
-            name, p->text->path);
-        return;
-    }
-    count.listings++;
-    if (b->shown_on == page)
-        report(path, f->line, "block \"%s\" is already shown in line %zu; show it once", name,
-               b->shown_line);
-    b->shown_on = page;
-    b->shown_line = f->line;
-    size_t k = first_difference(&f->body, &b->body);
-    if (k == SIZE_MAX)
-        return;
-    report(path, f->body.first + k + 1,
-           "listing \"%s\" has drifted: here %s, %s%s:%zu has %s; `make weave` rewrites it from "
-           "the program",
-           name, quote_line(&f->body, k), root, p->text->path, b->body.first + k + 1,
-           quote_line(&b->body, k));
-    size_t bare = strlen(f->prefix), size = 0; /* a blank line gets no trailing space */
-    while (bare > 0 && f->prefix[bare - 1] == ' ')
-        bare--;
-    char *with = take(p->text->size + (b->body.end - b->body.first) * (strlen(f->prefix) + 1) + 1);
-    for (size_t i = b->body.first; i < b->body.end; i++) {
-        struct span line = line_of(p->text, i);
-        size += (size_t)sprintf(with + size, "%.*s%.*s\n", (int)(line.n ? strlen(f->prefix) : bare),
-                                f->prefix, (int)line.n, line.s);
-    }
-    replace(page->text->start[f->body.first], page->text->start[f->body.end], with);
-}
-
-/* --- console blocks --------------------------------------------------------------------------- */
-
-static bool number_starts(struct span line, size_t i) {
-    char before = i ? line.s[i - 1] : ' ';
-    size_t sign = minus(line.s + i, line.n - i);
-    return i + sign < line.n && is_digit(line.s[i + sign]) && !is_digit(before) &&
-           !is_letter(before) && before != '_' && before != '.';
-}
-
-/* Whether a quoted line is this line of the output: runs of spaces count as one, numbers agree
-   within the tolerance, and … stands for anything. `reach` tells how far the two went together. */
-static bool same_line(struct span a, struct span b, struct tolerance t, size_t *reach) {
-    a = trim(a.s, a.n);
-    b = trim(b.s, b.n);
-    size_t i = 0, j = 0, star = SIZE_MAX, retry = 0;
-    for (*reach = 0;; *reach = i > *reach ? i : *reach) {
-        if (i < a.n && starts(a.s + i, a.n - i, "…")) {
-            star = i += strlen("…");
-            retry = j;
-            continue;
-        }
-        if (i == a.n && j == b.n)
-            return true;
-        if (i < a.n && j < b.n) {
-            struct number x, y;
-            if (t.kind != EXACT && number_starts(a, i) && number_starts(b, j)) {
-                size_t p = read_number(a.s + i, a.n - i, false, &x);
-                size_t q = read_number(b.s + j, b.n - j, false, &y);
-                if (p && q && agree(x, t, y.value)) {
-                    i += p;
-                    j += q;
-                    continue;
-                }
-            } else if (is_space(a.s[i]) && is_space(b.s[j])) {
-                i += (size_t)(trim(a.s + i, a.n - i).s - (a.s + i));
-                j += (size_t)(trim(b.s + j, b.n - j).s - (b.s + j));
-                continue;
-            } else if (a.s[i] == b.s[j]) {
-                i++;
-                j++;
-                continue;
-            }
-        }
-        if (star == SIZE_MAX || retry >= b.n)
-            return false;
-        i = star;
-        j = ++retry; /* let the … take one character more */
-    }
-}
-
-static bool is_gap(struct span line) {
-    struct span t = trim(line.s, line.n);
-    return equal(t, (struct span){"...", 3}) || equal(t, (struct span){"…", strlen("…")});
-}
-
-/* Holds quoted lines to the output. Each stretch between gaps must stand in one piece, after the
-   one before it; the first place that fits is as good as any. */
-static void match_console(const struct page *page, const struct body *body, size_t k,
-                          const struct text *output, struct tolerance t) {
-    size_t lines = body->end - body->first, at = 0, reach;
-    for (; k < lines; k++) {
-        if (is_gap(body_line(body, k)))
-            continue;
-        size_t n = 1, best = 0, near = 0, nearest = 0;
-        while (k + n < lines && !is_gap(body_line(body, k + n)))
-            n++;
-        bool found = false;
-        for (size_t from = at; from < output->lines && !found; from++) {
-            size_t same = 0;
-            while (same < n && from + same < output->lines &&
-                   same_line(body_line(body, k + same), line_of(output, from + same), t, &reach))
-                same++;
-            found = same == n;
-            if (found)
-                at = from + n;
-            if (same > best) {
-                best = same;
-                nearest = from + same;
-            }
-            /* When not even the first line fits, the nearest is the one that
-               goes along furthest. */
-            same_line(body_line(body, k), line_of(output, from), (struct tolerance){ANYTHING, 0},
-                      &reach);
-            if (best == 0 && reach > near) {
-                near = reach;
-                nearest = from;
-            }
-        }
-        if (!found) {
-            const char *there = best == 0 && near == 0 ? "and no line is like it"
-                                : nearest >= output->lines
-                                    ? "which ends there"
-                                    : print("where line %zu comes nearest: %s", nearest + 1,
-                                            quote(line_of(output, nearest)));
-            report(page->text->path, body->first + k + best + 1,
-                   "%s is not %sin %s%s, %s; quote the run again, or widen the tolerance",
-                   quote(body_line(body, k + best)), at || best ? "next " : "", root, output->path,
-                   there);
-            return;
-        }
-        k += n - 1;
-    }
-    count.consoles++;
 }
 
 static const char *run_hint(const struct chapter *c) {
@@ -1436,307 +662,519 @@ static const char *run_hint(const struct chapter *c) {
                               : "run the chapter first";
 }
 
-static void check_console(struct page *page, const struct fence *f, struct span arguments) {
-    const char *path = page->text->path;
-    size_t lines = f->body.end - f->body.first, k = 0;
-    struct span file = next_word(&arguments), word = next_word(&arguments), line;
-    struct tolerance t = {EXACT, 0};
-    if (file.n == 0) { /* commands to type; what follows a \ belongs to its command */
-        for (bool going_on = false; k < lines; k++) {
-            line = trim(body_line(&f->body, k).s, body_line(&f->body, k).n);
-            if (!going_on && line.n && line.s[0] != '#' && !starts(line.s, line.n, "$ "))
-                report(path, f->body.first + k + 1,
-                       "%s looks like output that nothing is held to; write ```console FILE, or $ "
-                       "before a command",
-                       quote(line));
-            going_on = line.n && line.s[line.n - 1] == '\\';
+/* --- listings --------------------------------------------------------------------------------- */
+
+/* A fenced block of a page: what its lines hold after the prefix ("> " in a quotation). */
+struct fence {
+    size_t line, end; /* of its two marks, from 0 */
+    const char *prefix, *info;
+    char **inside;
+    size_t n;
+};
+
+static const char *folder_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? copy(path, (size_t)(slash - path)) : ".";
+}
+
+/* A path from the root, without . and ..; NULL when nothing is there, "" when that is outside. */
+static const char *inside_tree(const char *path) {
+    char *real = realpath(path, NULL);
+    if (!real)
+        return NULL;
+    size_t n = strlen(here);
+    const char *rest = !starts(real, here) ? ""
+                       : real[n] == '/'    ? copy(real + n + 1, strlen(real))
+                       : real[n]           ? ""
+                                           : ".";
+    free(real);
+    return rest;
+}
+
+/* ```c NAME and ```c FILE: NAME. A file's name has a dot and no space, a block's before ": " has
+   not. Returns how many lines the page has more than before. */
+static size_t check_listing(struct file *page, const struct chapter *c, const struct fence *f,
+                            const char *name) {
+    regmatch_t part[4];
+    struct file *program = c ? c->program : NULL;
+    if (match("^([^ :]+\\.[^ :]+): +(.*)$", name, part)) {
+        const char *file = matched(name, part[1]);
+        const char *path = inside_tree(print("%s/%s", folder_of(page->path), file));
+        if (!path)
+            path = inside_tree(file);
+        if (!path || !*path) {
+            report(page->path, f->line + 1,
+                   "listing of %s, which is neither beside this page nor under the root; correct "
+                   "the path",
+                   file);
+            return 0;
         }
-        return;
+        program = require(path);
+        find_marks(program, false);
+        name = matched(name, part[2]);
+    } else if (!c) {
+        report(page->path, f->line + 1,
+               "listing \"%s\" on a page without a program; write c FILE: NAME", name);
     }
-    if (arguments.n || (word.n && !read_tolerance(word, &t))) {
-        report(path, f->line,
-               "unknown tolerance in \"%s\"; write console FILE, and then 3%%, x10 or +-0.5",
-               f->info);
-        return;
+    if (!program || program->fault)
+        return 0; /* reported where it was loaded */
+    struct mark *m = find_block(program, name);
+    if (!m) {
+        report(
+            page->path, f->line + 1,
+            "listing of block \"%s\", which is not in %s; correct the name, here or in its banner",
+            name, program->path);
+        return 0;
     }
-    while (k < lines && starts(body_line(&f->body, k).s, body_line(&f->body, k).n, "$ "))
-        k++; /* the command that printed it */
-    if (k == lines) {
-        report(path, f->line,
-               "nothing is quoted from %s; quote its lines, or write ```console alone",
-               copy(file.s, file.n));
-        return;
+    count.listings++;
+    if (m->shown_on == page)
+        report(page->path, f->line + 1, "block \"%s\" is already shown in line %zu; show it once",
+               name, m->shown_line + 1);
+    m->shown_on = page;
+    m->shown_line = f->line;
+    char **block = program->line + m->first;
+    size_t n = m->end - m->first, k = first_difference(f->inside, f->n, block, n);
+    if (k == SIZE_MAX)
+        return 0;
+    if (mode == WRITE) {
+        replace(page, f->line + 1, f->end, block, n, f->prefix);
+        return n - f->n;
     }
-    if (!verify) {
-        count.waiting_consoles++;
-        return;
-    }
-    const char *own = page->chapter ? print("build/%s", page->chapter->folder) : "build";
-    const char *name = copy(file.s, file.n), *from = resolve(own, name);
-    struct text *output = from ? load_text(from) : NULL;
-    if (output && output->fault && strchr(name, '/')) { /* NN-name/FILE of another chapter */
-        struct text *other = load_text(resolve("build", name) ? resolve("build", name) : "");
-        output = other->fault ? output : other;
-    }
-    if (!output || output->fault)
-        report(path, f->line, "%s%s %s; %s", root, from ? from : name,
-               output ? output->fault : "leads out of the tree", run_hint(page->chapter));
-    else
-        match_console(page, &f->body, k, output, t);
+    report(page->path, f->line + k + 2,
+           "listing \"%s\" has drifted: here %s, %s%s:%zu has %s; `make weave` rewrites it from "
+           "the program",
+           name, quote_line(f->inside, f->n, k), root, program->path, m->first + k + 1,
+           quote_line(block, n, k));
+    return 0;
 }
 
-static void check_fence(struct page *page, const struct fence *f) {
-    static const char *const plain[] = {"c",    "console", "sh",      "text",     "make", "diff",
-                                        "math", "mermaid", "gnuplot", "markdown", "tsv"};
-    struct span rest = {f->info, strlen(f->info)}, word = next_word(&rest);
-    const char *language = copy(word.s, word.n);
-    if (strcmp(language, "console") == 0)
-        check_console(page, f, rest);
-    else if (strcmp(language, "c") == 0 && rest.n)
-        check_listing(page, f, rest);
-    else if (rest.n || !has_string(plain, sizeof plain / sizeof *plain, language))
-        report(page->text->path, f->line,
-               "%s; write c, c NAME, c FILE: NAME, console, console FILE, or one of: sh text make "
-               "diff math mermaid "
-               "gnuplot markdown tsv",
-               *f->info ? print("unknown info string \"%s\"", f->info)
-                        : "fence without an info string");
+/* --- console blocks --------------------------------------------------------------------------- */
+
+/* The length of the number at s (which has a character before it), 0 when none starts there. */
+static size_t number_at(const char *s) {
+    regmatch_t part[4];
+    if (isalnum((unsigned char)s[-1]) || strchr("_.", s[-1]) ||
+        !match("^(-|\u2212)?[0-9]+" FRACTION, s, part))
+        return 0;
+    return (size_t)part[0].rm_eo;
 }
 
-/* --- numbers in sentences --------------------------------------------------------------------- */
-
-/* The table that holds NAME, and in `name` what NAME is called there; NULL after a report. */
-static struct table *table_of(struct page *page, size_t line, const char *full, const char **name,
-                              const struct chapter **of, bool *recorded) {
-    const char *slash = strchr(full, '/'), *rest = slash ? slash + 1 : full,
-               *colon = strchr(rest, ':');
-    *of = page->chapter;
-    if (slash) {
-        *of = NULL;
-        for (size_t i = 0; i < count.chapters; i++)
-            if (equal((struct span){full, (size_t)(slash - full)},
-                      (struct span){chapters[i].folder, strlen(chapters[i].folder)}))
-                *of = &chapters[i];
-    }
-    *name = colon ? colon + 1 : rest;
-    *recorded = colon != NULL;
-    if (!*of || !**name || colon == rest) {
-        report(page->text->path, line,
-               "=%s names no chapter's result; write NAME, NN-name/NAME or record:NAME", full);
-        return NULL;
-    }
-    if (colon)
-        return load_table(
-            print("chapters/%s/recorded/%.*s.tsv", (*of)->folder, (int)(colon - rest), rest));
-    if (!verify && pass != PAGES) { /* only a record is there without a run */
-        count.waiting_numbers++;
-        return NULL;
-    }
-    return load_table(print("build/%s/results.tsv", (*of)->folder));
-}
-
-static void check_number(struct page *page, struct link comment) {
-    const char *path = page->text->path;
-    size_t line = line_at(page->text, comment.at), length = strlen(comment.target);
-    if (comment.target[0] == '$') {
-        report(path, line,
-               "a comment inside $…$ is printed as maths; end the maths before the number");
-        return;
-    }
-    if (length < 7 || strcmp(comment.target + length - 3, "-->") != 0) {
-        report(path, line, "this comment is never closed; end it with -->");
-        return;
-    }
-    struct number stated;
-    size_t from = number_before(page->text->bytes, comment.at, &stated);
-    struct span inside = trim(comment.target + 4, length - 7);
-    if (!starts(inside.s, inside.n, "=")) {
-        if (from != SIZE_MAX)
-            report(path, line,
-                   "the comment right after %.*s does not say which result that is; write <!-- "
-                   "=NAME TOL -->",
-                   (int)(comment.at - from), page->text->bytes + from);
-        return;
-    }
-    struct span rest = {inside.s + 1, inside.n - 1}, word = next_word(&rest),
-                size = next_word(&rest);
-    struct tolerance t = {ROUNDED, 0};
-    const char *full = copy(word.s, word.n), *name, *told = "no tolerance";
-    if (word.n == 0 || word.s != inside.s + 1 || rest.n) {
-        report(path, line, "broken number comment %s; write <!-- =NAME --> or <!-- =NAME TOL -->",
-               quote(inside));
-    } else if (size.n && !read_tolerance(size, &t)) {
-        report(path, line, "unknown tolerance %s for =%s; write 3%%, x10 or +-0.5", quote(size),
-               full);
-    } else if (from == SIZE_MAX) {
-        report(path, line, "no number stands right before =%s; put the comment directly after one",
-               full);
-    } else {
-        const struct chapter *of;
-        bool recorded;
-        struct table *table = table_of(page, line, full, &name, &of, &recorded);
-        if (!table)
-            return;
-        const struct row *row = table->text->fault ? NULL : find_row(table, name);
-        if (table->text->fault) {
-            if (table->told != page) /* once a page is enough */
-                report(path, line, "%s%s %s, so no number from it can be held; %s", root,
-                       table->text->path, table->text->fault,
-                       recorded && of->number > 0 ? print("`make record%ld` writes it", of->number)
-                       : recorded                 ? "record the run"
-                                                  : run_hint(of));
-            table->told = page;
-        } else if (!row) {
-            report(path, line, "=%s is not in %s%s; correct the name, or let the program write it",
-                   name, root, table->text->path);
-        } else if (pass == PAGES && isfinite(row->value)) {
-            replace(from, comment.at, print_like(stated, row->value));
-            return;
+/* Whether a quoted line is this line of the output: numbers agree within the tolerance, and … stands
+   for anything. `reach` tells how far into the quotation the two went together. */
+static bool same_line(const char *quoted, const char *line, struct tolerance t,
+                      const char **reach) {
+    for (;;) {
+        *reach = quoted > *reach ? quoted : *reach;
+        size_t p = t.kind == EXACT ? 0 : number_at(quoted), q = p ? number_at(line) : 0;
+        if (starts(quoted, "…")) {
+            for (quoted += strlen("…"); *line && !same_line(quoted, line, t, reach);)
+                line++;
+            return *line || !*quoted;
+        }
+        if (p && q) {
+            if (!agree(read_number(quoted, p), t, read_number(line, q).value))
+                return false;
+            quoted += p;
+            line += q;
+        } else if (*quoted != *line || !*quoted) {
+            return *quoted == *line;
         } else {
-            if (size.n)
-                told = print("tolerance %.*s", (int)size.n, size.s);
-            count.numbers++;
-            if (!agree(stated, t, row->value))
-                report(path, line,
-                       "states %.*s for %s, but %s%s has %.6g (%s); `make weave` rewrites it",
-                       (int)(comment.at - from), page->text->bytes + from, full, root,
-                       table->text->path, row->value, told);
-            return;
+            quoted++;
+            line++;
         }
-        left_alone += pass == PAGES;
     }
 }
 
-/* --- links ------------------------------------------------------------------------------------ */
-
-static bool is_external(const char *target) {
-    size_t n = 0;
-    while (is_letter(target[n]) ||
-           (n && (is_digit(target[n]) || strchr("+.-", target[n])) && target[n]))
-        n++;
-    return (n > 0 && target[n] == ':') || strncmp(target, "//", 2) == 0;
+static bool is_gap(const char *line) {
+    return strcmp(trim(line), "...") == 0 || strcmp(trim(line), "…") == 0;
 }
 
-/* Undoes %20 and the backslashes of markdown. */
-static char *decode(const char *s, size_t n) {
-    char *out = take(n + 1);
-    for (size_t i = 0, k = 0; i < n; i++) {
-        char pair[3] = {0}, *end = pair;
-        if (s[i] == '%' && i + 2 < n && is_digit(s[i + 1]))
-            memcpy(pair, s + i + 1, 2);
-        long byte = strtol(pair, &end, 16);
-        if (end == pair + 2 && byte > 0) {
-            out[k++] = (char)byte;
-            i += 2;
-        } else if (s[i] != '\\') {
-            out[k++] = s[i];
-        }
+/* Lines with one space before them, one for each run of spaces in them, and none after. */
+static char **squeeze(char *const *line, size_t n) {
+    char **out = take((n + 1) * sizeof *out);
+    for (size_t i = 0; i < n; i++) {
+        char *to = out[i] = print(" %s", trim(line[i]));
+        for (const char *s = to; (*to = *s); s++)
+            if (!isblank((unsigned char)*s))
+                to++;
+            else if (to == out[i] || to[-1] != ' ')
+                *to++ = ' ';
     }
     return out;
 }
 
-static void check_link(const struct page *page, struct link link) {
-    const char *path = page->text->path, *target = link.target, *hash = strchr(target, '#');
-    size_t line = line_at(page->text, link.at);
-    if (is_external(target)) {
+/* Holds quoted lines to the output. Each stretch between gaps must stand in one piece, after the
+   one before it; the first place that fits is as good as any. */
+static void match_console(const struct file *page, const struct fence *f, size_t k,
+                          const struct file *output, struct tolerance t) {
+    char **quoted = squeeze(f->inside, f->n), **line = squeeze(output->line, output->lines);
+    for (size_t at = 0, n; k < f->n; k += n + 1) {
+        for (n = 0; k + n < f->n && !is_gap(quoted[k + n]);)
+            n++;
+        /* The nearest place has most lines in common; when not even the first line fits, it is
+           the one that goes along furthest if any number will do. */
+        size_t best = 0, nearest = SIZE_MAX;
+        bool found = n == 0;
+        const char *reach = quoted[k] + 1;
+        for (size_t from = at; from < output->lines && !found; from++) {
+            size_t same = 0;
+            const char *far = quoted[k] + 1, *unused = far;
+            while (same < n && from + same < output->lines &&
+                   same_line(quoted[k + same] + 1, line[from + same] + 1, t, &unused))
+                same++;
+            found = same == n;
+            if (found)
+                at = from + n;
+            same_line(quoted[k] + 1, line[from] + 1, (struct tolerance){ANYTHING, 0}, &far);
+            if (same > best || (best == 0 && far > reach)) {
+                best = same;
+                nearest = from + same;
+                reach = far;
+            }
+        }
+        if (found)
+            continue;
+        const char *there = nearest == SIZE_MAX ? "and no line is like it"
+                            : nearest >= output->lines
+                                ? "which ends there"
+                                : print("where line %zu comes nearest: %s", nearest + 1,
+                                        quote(output->line[nearest]));
+        report(page->path, f->line + k + best + 2,
+               "%s is not %sin %s%s, %s; quote the run again, or widen the tolerance",
+               quote(f->inside[k + best]), at || best ? "next " : "", root, output->path, there);
+        return;
+    }
+    count.consoles++;
+}
+
+static void check_console(const struct file *page, const struct chapter *c, const struct fence *f,
+                          const char *arguments) {
+    char file[256], size[32], more;
+    int words = sscanf(arguments, "%255s %31s %c", file, size, &more);
+    struct tolerance t = {EXACT, 0};
+    size_t k = 0;
+    if (words < 1) { /* commands to type */
+        for (; k < f->n; k++)
+            if (*trim(f->inside[k]) && !starts(f->inside[k], "$ "))
+                report(page->path, f->line + k + 2,
+                       "%s looks like output that nothing is held to; write ```console FILE, or $ "
+                       "before a command",
+                       quote(f->inside[k]));
+        return;
+    }
+    while (k < f->n && starts(f->inside[k], "$ "))
+        k++; /* the command that printed it */
+    if (words > 2 || (words == 2 && !read_tolerance(size, &t))) {
+        report(page->path, f->line + 1,
+               "unknown tolerance in \"%s\"; write console FILE, and then 3%%, x10 or +-0.5",
+               f->info);
+    } else if (k == f->n) {
+        report(page->path, f->line + 1,
+               "nothing is quoted from %s; quote its lines, or write ```console alone", file);
+    } else if (mode != VERIFY) {
+        count.waiting_consoles++;
+    } else {
+        const struct file *output =
+            load(c ? print("build/%s/%s", c->folder, file) : print("build/%s", file));
+        if (output->fault)
+            report(page->path, f->line + 1, "%s%s %s; %s", root, output->path, output->fault,
+                   run_hint(c));
+        else
+            match_console(page, f, k, output, t);
+    }
+}
+
+/* --- numbers in sentences --------------------------------------------------------------------- */
+
+/* The table that holds a result, and in `name` what it is called there; NULL after a report. */
+static struct file *table_of(const struct file *page, size_t k, const struct chapter *c,
+                             const char *full, const char **name, const char **hint) {
+    regmatch_t part[4];
+    if (!match("^([^/:]+/)?([^/:]+:)?([^/:]+)$", full, part))
+        c = NULL;
+    else if (part[1].rm_so >= 0) {
+        const char *folder = copy(full, (size_t)part[1].rm_eo - 1);
+        c = NULL;
+        for (size_t i = 0; i < count.chapters; i++)
+            if (strcmp(chapters[i].folder, folder) == 0)
+                c = &chapters[i];
+    }
+    if (!c) {
+        report(page->path, k + 1,
+               "=%s names no chapter's result; write NAME, NN-name/NAME or record:NAME", full);
+        return NULL;
+    }
+    *name = full + part[3].rm_so;
+    *hint = run_hint(c);
+    if (part[2].rm_so < 0) {
+        count.waiting_numbers += mode != VERIFY; /* only a record is there without a run */
+        return mode == CHECK ? NULL : load_table(print("build/%s/results.tsv", c->folder));
+    }
+    *hint = print("`make record%ld` writes it", c->number);
+    return load_table(print("chapters/%s/recorded/%.*s.tsv", c->folder,
+                            (int)(part[2].rm_eo - part[2].rm_so) - 1, full + part[2].rm_so));
+}
+
+/* Holds the number right before a comment; returns what --write puts in its place, or NULL. */
+static const char *check_number(const struct file *page, size_t k, const struct chapter *c,
+                                const char *stated, const char *comment) {
+    char full[128], size[32] = "", more;
+    int words = sscanf(comment, "=%127s %31s %c", full, size, &more);
+    struct tolerance t = {ROUNDED, 0};
+    const char *name, *hint;
+    if (*comment != '=') {
+        if (*stated)
+            report(page->path, k + 1,
+                   "the comment right after %s does not say which result that is; write <!-- "
+                   "=NAME TOL -->",
+                   stated);
+    } else if (words < 1 || words > 2 || comment[1] == ' ') {
+        report(page->path, k + 1,
+               "broken number comment %s; write <!-- =NAME --> or <!-- =NAME TOL -->",
+               quote(comment));
+    } else if (words == 2 && !read_tolerance(size, &t)) {
+        report(page->path, k + 1, "unknown tolerance \"%s\" for =%s; write 3%%, x10 or +-0.5", size,
+               full);
+    } else if (!*stated) {
+        report(page->path, k + 1,
+               "no number stands right before =%s; put the comment directly after one", full);
+    } else {
+        struct file *table = table_of(page, k, c, full, &name, &hint);
+        size_t at = table ? find_result(table, name) : 0;
+        double value = at ? strtod(strchr(table->line[at - 1], '\t'), NULL) : (double)NAN;
+        bool recorded = strchr(full, ':');
+        if (mode == WRITE && table && isfinite(value))
+            return print_like(stated, value);
+        if (mode == WRITE && table && !recorded) {
+            count.left_alone++;
+        } else if (table && table->fault) {
+            if (table->told != page->path) /* once a page is enough */
+                report(page->path, k + 1, "%s%s %s, so no number from it can be held; %s", root,
+                       table->path, table->fault, hint);
+            table->told = page->path;
+        } else if (table && !at) {
+            report(page->path, k + 1,
+                   "=%s is not in %s%s; correct the name, or let the program write it", full, root,
+                   table->path);
+        } else if (table) {
+            count.numbers++;
+            if (!agree(read_number(stated, strlen(stated)), t, value))
+                report(page->path, k + 1,
+                       "states %s for %s, but %s%s has %.6g (%s%s); `make weave` rewrites it",
+                       stated, full, root, table->path, value,
+                       *size ? "tolerance " : "no tolerance", size);
+        }
+    }
+    return NULL;
+}
+
+/* --- links ------------------------------------------------------------------------------------ */
+
+/* The anchor that git hosts make of a heading: small letters, digits, - and _; a space becomes -,
+   the rest goes. Beyond ASCII we know that U+2000 to U+2BFF are dashes, arrows and signs. */
+static const char *anchor_of(const char *heading) {
+    char *anchor = trim(heading), *to = anchor;
+    for (const char *s = anchor; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c == 0xE2 && (unsigned char)s[1] < 0xB0)
+            s += 2;
+        else if (c == ' ' || strchr("-_", c) || isalnum(c) || c >= 0x80)
+            *to++ = c == ' ' ? '-' : (char)tolower(c);
+    }
+    *to = 0;
+    return anchor;
+}
+
+/* Of headings of the same name, the second gets -1, the third -2. */
+static bool has_anchor(const struct file *page, const char *anchor) {
+    bool fenced = false;
+    for (size_t k = 0; k < page->lines; k++) {
+        const char *line = page->line[k] + strspn(page->line[k], " >"), *own;
+        size_t level = strspn(line, "#"), same = 0;
+        if (starts(line, "```"))
+            fenced = !fenced;
+        if (fenced || level == 0 || line[level] != ' ')
+            continue;
+        own = anchor_of(line + level);
+        for (size_t i = 0; i < k; i++)
+            if (page->line[i][0] == '#' &&
+                strcmp(own, anchor_of(page->line[i] + strspn(page->line[i], "#"))) == 0)
+                same++;
+        if (strcmp(anchor, same ? print("%s-%zu", own, same) : own) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void check_link(const struct file *page, size_t k, const char *target) {
+    if (strstr(target, "://")) {
         count.external++;
         return;
     }
     count.links++;
-    const char *written = decode(target, strcspn(target, "#?")), *to = path;
-    struct stat info;
-    if (!*target || *target == '/') {
-        report(path, line,
-               *target ? "link to %s starts at /, which differs from host to host; write it "
-                         "relative to this page"
-                       : "link to %s leads nowhere; give it a target",
-               *target ? target : "nothing");
-        return;
+    const char *hash = strchr(target, '#');
+    const char *path = copy(target, strcspn(target, "#"));
+    const char *to = *path ? inside_tree(print("%s/%s", folder_of(page->path), path)) : page->path;
+    if (!*target)
+        report(page->path, k + 1, "link to nothing leads nowhere; give it a target");
+    else if (*target == '/')
+        report(page->path, k + 1,
+               "link to %s starts at /, which differs from host to host; write it relative to "
+               "this page",
+               target);
+    else if (!to)
+        report(page->path, k + 1, "\"%s\" leads nowhere: there is no %s%s; correct the link",
+               target, root, print("%s/%s", folder_of(page->path), path));
+    else if (!*to || starts(print("%s/", to), "build/"))
+        report(page->path, k + 1, "\"%s\" leads %s; link to something that is in the tree", target,
+               *to ? "into build/, which readers do not have" : "out of the tree");
+    else if (hash && (strlen(to) < 3 || strcmp(to + strlen(to) - 3, ".md") != 0))
+        report(page->path, k + 1,
+               "\"%s\": only a markdown page has anchors; name a block instead of a line", target);
+    else if (hash && !has_anchor(load(to), hash + 1))
+        report(page->path, k + 1, "no heading of %s%s has the anchor %s; correct the link", root,
+               to, hash);
+}
+
+/* --- pages ------------------------------------------------------------------------------------ */
+
+/* Code and maths that are open where a line ends. */
+struct opaque {
+    const char *mark; /* what closes them, NULL when nothing is open */
+    size_t line;
+};
+
+/* A copy of a line with code and maths blanked out: what is in them is no link and no number. */
+static char *blank_opaque(const struct file *page, size_t k, struct opaque *open) {
+    static const char *const marks[] = {"``", "`", "$$", "$"};
+    char *s = print("%s", page->line[k]);
+    for (size_t i = 0; s[i];) {
+        size_t n = s[i] == '\\' && s[i + 1] && (!open->mark || *open->mark == '$') ? 2 : 1;
+        const char *mark = NULL;
+        for (size_t m = 0; m < 4 && !mark; m++)
+            if (open->mark ? starts(s + i, open->mark) : starts(s + i, marks[m]))
+                mark = open->mark ? open->mark : marks[m];
+        if (mark)
+            n = strlen(mark);
+        if (open->mark && *open->mark == '$' && starts(s + i, "<!--"))
+            report(page->path, k + 1,
+                   "a comment inside $…$ is printed as maths; end the maths before the number");
+        if (mark || open->mark || n == 2)
+            memset(s + i, ' ', n);
+        if (mark)
+            *open = (struct opaque){open->mark ? NULL : mark, k};
+        i += n;
     }
-    if (*written)
-        to = resolve(folder_of(path), written);
-    if (!to || strcmp(to, "build") == 0 || starts(to, strlen(to), "build/")) {
-        report(path, line, "%s leads %s; link to something that is in the tree",
-               quote((struct span){target, strlen(target)}),
-               to ? "into build/, which readers do not have" : "out of the tree");
-        return;
+    return s;
+}
+
+/* Code and maths end with their paragraph. Left open, they would hide what follows. */
+static void close_opaque(const struct file *page, struct opaque *open) {
+    if (open->mark)
+        report(page->path, open->line + 1,
+               "%s is not closed in this paragraph; close it, or write a \\ before it", open->mark);
+    open->mark = NULL;
+}
+
+static void check_prose(struct file *page, size_t k, const struct chapter *c, struct opaque *open) {
+    char *line = page->line[k], *prose = blank_opaque(page, k, open), *done = "", *at, *end;
+    size_t from = 0; /* the line up to here is in `done`, as --write wants it */
+    regmatch_t part[4];
+    while ((at = strstr(prose, "<!--"))) {
+        size_t here_at = (size_t)(at - prose);
+        end = strstr(at, "-->");
+        if (!end) {
+            report(page->path, k + 1, "this comment is never closed; end it with --> in its line");
+            break;
+        }
+        /* A digit that belongs to a name (W1), a version (1.2.3) or a list (1,23) is no number. */
+        *at = 0;
+        bool number =
+            match("(^|[^0-9A-Za-z_.,])((-|\u2212)?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)" FRACTION ")$",
+                  prose, part);
+        size_t number_from = number ? (size_t)part[2].rm_so : here_at;
+        const char *with = check_number(page, k, c, prose + number_from,
+                                        trim(copy(at + 4, (size_t)(end - at) - 4)));
+        if (with) {
+            done = print("%s%.*s%s", done, (int)(number_from - from), line + from, with);
+            from = here_at;
+        }
+        memset(at, ' ', (size_t)(end + 3 - at));
     }
-    if (stat(to, &info) != 0) {
-        report(path, line, "%s leads nowhere: there is no %s%s; correct the link",
-               quote((struct span){target, strlen(target)}), root, to);
-        return;
+    if (from && strcmp(print("%s%s", done, line + from), line) != 0) {
+        page->line[k] = print("%s%s", done, line + from);
+        page->changed = true;
     }
-    if (!hash)
-        return;
-    if (S_ISDIR(info.st_mode))
-        to = resolve(to, "README.md"); /* what a git host shows for a folder */
-    size_t n = strlen(to);
-    if (n < 3 || strcmp(to + n - 3, ".md") != 0 || stat(to, &info) != 0) {
-        report(path, line, "%s: only a markdown page has anchors; name a block instead of a line",
-               quote((struct span){target, strlen(target)}));
-        return;
+    if (match("\\]\\[|^ *\\[[^]^]*\\]:|\\]\\([^)]*$|\\]\\([^)]*\\(|<(a|img) |~~~", prose, part))
+        report(page->path, k + 1,
+               "%s is a form that nothing is held to; write [text](target) in one line, and ``` "
+               "at the start of one",
+               quote(matched(prose, part[0])));
+    for (const char *s = prose; match("\\]\\(([^()]*)\\)", s, part); s += part[0].rm_eo)
+        check_link(page, k, trim(matched(s, part[1])));
+}
+
+/* Checks the fence that opens in line k, after `at` bytes; returns its last line. */
+static size_t check_fence(struct file *page, size_t k, size_t at, const struct chapter *c) {
+    static const char known[] = " c console sh text make diff math mermaid gnuplot markdown tsv ";
+    struct fence f = {.line = k, .end = k + 1, .prefix = copy(page->line[k], at)};
+    f.info = trim(page->line[k] + at + 3);
+    f.inside = take((page->lines - k) * sizeof *f.inside);
+    for (; f.end < page->lines; f.end++) {
+        char *line = page->line[f.end];
+        bool blank = strcmp(line, trim(f.prefix)) == 0;
+        if (!blank && !starts(line, f.prefix))
+            break; /* a quotation that is over takes its fence along */
+        f.inside[f.n] = blank ? "" : line + at;
+        if (starts(trim(f.inside[f.n]), "```"))
+            break;
+        f.n++;
     }
-    const struct page *other = load_page(to);
-    if (!other->text->fault &&
-        !has_string(other->anchor, other->anchors, decode(hash + 1, strlen(hash + 1))))
-        report(path, line, "no heading of %s%s has the anchor %s; correct the link", root, to,
-               hash);
+    if (f.end == page->lines || strcmp(trim(page->line[f.end]), trim(print("%s```", f.prefix)))) {
+        report(page->path, k + 1,
+               "this fence is not closed by line %zu; end it with its mark on a line of its own",
+               f.end);
+        return f.end - 1;
+    }
+    const char *language = copy(f.info, strcspn(f.info, " ")),
+               *rest = trim(f.info + strlen(language));
+    if (strcmp(language, "console") == 0)
+        check_console(page, c, &f, rest);
+    else if (strcmp(language, "c") == 0 && *rest)
+        return f.end + check_listing(page, c, &f, rest);
+    else if (*rest || !*language || !strstr(known, print(" %s ", language)))
+        report(page->path, k + 1,
+               "%s; write c, c NAME, c FILE: NAME, console, console FILE, or one of: sh text make "
+               "diff math mermaid gnuplot markdown tsv",
+               *f.info ? print("unknown info string \"%s\"", f.info)
+                       : "fence without an info string");
+    return f.end;
+}
+
+static void check_page(const char *path, const struct chapter *c) {
+    struct file *page = require(path);
+    struct opaque open = {NULL, 0};
+    for (size_t k = 0; k < page->lines; k++) {
+        size_t at = strspn(page->line[k], " >");
+        bool fence = starts(page->line[k] + at, "```");
+        if (fence || !page->line[k][at])
+            close_opaque(page, &open);
+        if (fence)
+            k = check_fence(page, k, at, c);
+        else
+            check_prose(page, k, c, &open);
+    }
+    close_opaque(page, &open);
+    for (size_t i = 0; c && !page->fault && i < c->program->marks; i++) {
+        const struct mark *m = &c->program->mark[i];
+        if (m->chapter == 0 && m->shown_on != page)
+            report(c->program->path, m->line + 1,
+                   "block \"%s\" is never shown in %s%s; add a listing ```c %s", m->name, root,
+                   path, m->name);
+    }
 }
 
 /* --- the walk --------------------------------------------------------------------------------- */
-
-static void check_page(const char *path, const struct chapter *c) {
-    struct page *page = load_page(path);
-    if (page->text->fault)
-        return;
-    page->chapter = c;
-    for (size_t i = 0; i < page->fences; i++)
-        check_fence(page, &page->fence[i]);
-    for (size_t i = 0; i < page->comments; i++)
-        check_number(page, page->comment[i]);
-    for (size_t i = 0; i < page->links; i++)
-        check_link(page, page->link[i]);
-    for (size_t i = 0; i < page->uses; i++)
-        if (!has_string(page->label, page->labels, page->use[i].target))
-            report(path, line_at(page->text, page->use[i].at),
-                   "reference [%s] is defined nowhere on this page; add a line [%s]: target",
-                   page->use[i].target, page->use[i].target);
-    for (size_t i = 0; c && c->program && i < c->program->blocks; i++) {
-        const struct block *b = &c->program->block[i];
-        if (b->chapter == 0 && b->shown_on != page)
-            report(c->program->text->path, b->line,
-                   "block \"%s\" is never shown in %s%s; add a listing ```c %s", b->name, root,
-                   path, b->name);
-    }
-    if (pass == PAGES)
-        save_edits(page->text);
-    edits = NULL;
-    edit_count = 0;
-}
-
-/* One pass over the tree: README.md, data/README.md where data/ exists, and the chapters. */
-static void walk(enum pass which) {
-    pass = which;
-    memset(&count, 0, sizeof count);
-    load_chapters();
-    for (size_t i = 0; i < count.chapters; i++) {
-        check_carried(&chapters[i], chapters[i].program);
-        for (size_t k = 0; k < 2; k++)
-            check_carried(&chapters[i], chapters[i].companion[k]);
-    }
-    if (pass != PROGRAMS) {
-        check_page("README.md", NULL);
-        if (is_folder("data"))
-            check_page("data/README.md", NULL);
-        for (size_t i = 0; i < count.chapters; i++)
-            check_page(print("chapters/%s/README.md", chapters[i].folder), &chapters[i]);
-    }
-    chapters = NULL;
-    programs = NULL;
-    tables = NULL;
-    pages = NULL;
-    release_all();
-}
 
 static const char *plural(size_t n, const char *word) {
     return print("%zu %s%s", n, word, n == 1 ? "" : "s");
@@ -1748,9 +1186,9 @@ static void sum_up(void) {
            count.findings ? print("%s in ", plural(count.findings, "finding")) : "",
            plural(count.chapters, "chapter"), plural(count.listings, "listing"),
            plural(count.carried, "carried block"), plural(count.links, "link"));
-    if (verify || count.numbers)
+    if (mode == VERIFY || count.numbers)
         printf(", %s", plural(count.numbers, "number"));
-    if (verify)
+    if (mode == VERIFY)
         printf(", %s", plural(count.consoles, "console block"));
     printf("%s", count.findings ? "" : " agree");
     const char *join = "; ";
@@ -1760,18 +1198,17 @@ static void sum_up(void) {
         printf("%s%s and %s left to --verify", join, plural(count.waiting_numbers, "number"),
                plural(count.waiting_consoles, "console block")),
             join = ", ";
-    if (left_alone)
-        printf("%s%s without a result not rewritten", join, plural(left_alone, "number"));
+    if (count.left_alone)
+        printf("%s%s without a result not rewritten", join, plural(count.left_alone, "number"));
     printf("\n");
-    release_all();
 }
 
 static const char help[] =
     "usage: weave [--check | --verify | --write] [ROOT]\n"
     "Holds the pages under ROOT (default: .) to the programs and to their runs.\n"
-    "  --check   listings, carried blocks, links, anchors, and the form of the rest (default)\n"
+    "  --check   listings, carried blocks, contents, links, and the form of the rest (default)\n"
     "  --verify  the same, and numbers and console blocks against build/\n"
-    "  --write   rewrites carried blocks, listings and numbers, then checks\n"
+    "  --write   rewrites carried blocks, contents, listings and numbers, and checks the rest\n"
     "Exit status: 0 when all agree, 1 with findings, 2 for a wrong option.\n";
 
 static int usage(const char *what, const char *argument) {
@@ -1779,18 +1216,19 @@ static int usage(const char *what, const char *argument) {
     return 2;
 }
 
-int main(int count_of, char **argument) {
-    const char *folder = NULL, *mode = NULL;
-    for (int i = 1; i < count_of; i++) {
+int main(int arguments, char **argument) {
+    const char *folder = NULL, *chosen = NULL;
+    for (int i = 1; i < arguments; i++) {
         const char *a = argument[i];
         if (strcmp(a, "--help") == 0) {
             printf("%s", help);
             return fflush(stdout) == 0 ? 0 : 1;
         }
         if (strcmp(a, "--check") == 0 || strcmp(a, "--verify") == 0 || strcmp(a, "--write") == 0) {
-            if (mode && strcmp(mode, a) != 0)
+            if (chosen && strcmp(chosen, a) != 0)
                 return usage("two modes, the second is", a);
-            mode = a;
+            chosen = a;
+            mode = a[2] == 'v' ? VERIFY : a[2] == 'w' ? WRITE : CHECK;
         } else if (a[0] == '-') {
             return usage("unknown option", a);
         } else if (folder) {
@@ -1799,23 +1237,23 @@ int main(int count_of, char **argument) {
             folder = a;
         }
     }
-    if (folder && strcmp(folder, ".") != 0) {
-        static char before[4096];
-        size_t n = strlen(folder);
-        snprintf(before, sizeof before, "%s%s", folder, n && folder[n - 1] == '/' ? "" : "/");
-        root = before;
-        if (chdir(folder) != 0) {
-            fprintf(stderr, "weave: %s: %s; the root is the folder that holds chapters/\n", folder,
-                    strerror(errno));
+    if (folder && strcmp(folder, ".") != 0)
+        root = print("%s%s", folder, *folder && folder[strlen(folder) - 1] == '/' ? "" : "/");
+    if (chdir(folder ? folder : ".") != 0 || !(here = realpath(".", NULL))) {
+        fprintf(stderr, "weave: %s: %s; the root is the folder that holds chapters/\n", folder,
+                strerror(errno));
+        return 1;
+    }
+    load_chapters();
+    hold_programs();
+    check_page("README.md", NULL);
+    if (access("data", F_OK) == 0)
+        check_page("data/README.md", NULL);
+    for (size_t i = 0; i < count.chapters; i++)
+        check_page(print("chapters/%s/README.md", chapters[i].folder), &chapters[i]);
+    for (struct file *f = files; f; f = f->next)
+        if (f->changed && !refused && !save(f))
             return 1;
-        }
-    }
-    verify = mode && strcmp(mode, "--verify") == 0;
-    if (mode && strcmp(mode, "--write") == 0) {
-        walk(PROGRAMS);
-        walk(PAGES);
-    }
-    walk(CHECK);
     sum_up();
     if (fflush(stdout) != 0 || ferror(stdout)) {
         fprintf(stderr, "weave: stdout: %s\n", strerror(errno));
