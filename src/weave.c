@@ -10,27 +10,26 @@
                                 NN-name/foo in another chapter's, record:foo in recorded/record.tsv
      [text](target#anchor)      and images must lead somewhere
 
-   A block of a program starts at a banner and ends before the next one, before the next part, or
-   where the guarded main starts or ends:
+   A block starts at a banner and ends before the next one or the next part, or where the guard of
+   main starts or ends:
 
      / * --- NAME ------------ * /              this program is the block's home
      / * --- NAME (chapter 3) ------------ * /  a copy, byte by byte, of NAME in chapter 3's program
      / * === II. TITLE ======= * /              a part
 
-   The header comment of a program may hold a list of contents: after a line with that word, until a
-   blank line, each line is the title of a part (from its numeral on) or the name of a block, two or
-   more spaces, and the number of the line where it starts.
+   A program's header comment may list its contents, after a line with that word and until a blank
+   one: the title of a part (from its numeral on) or the name of a block, two or more spaces, and
+   the number of the line where it starts.
 
    TOL is 3% (of the measured value), x10 (within that factor), +-0.5 (absolute). Without one, a
-   stated number must be the result rounded to the digits printed, and a quoted console line is
-   exact.
+   stated number must be the result rounded to the digits printed, and a quoted console line exact.
 
    Every finding is one line, `file:line: what; what to do`, on stderr. What was looked at, and what
    was left for another mode, is counted in the last line on stdout. Of markdown we read what the
    pages use, and say so where we meet something else.
 
    Build:  cc -std=c11 -O2 weave.c -o weave -lm */
-#define _XOPEN_SOURCE 700 /* POSIX and realpath */
+#define _POSIX_C_SOURCE 200809L
 
 #include <ctype.h>
 #include <errno.h>
@@ -40,56 +39,36 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* --- state ------------------------------------------------------------------------------------ */
-
 /* What differs is reported; WRITE repairs in memory what it can, reports the rest, and saves. */
 static enum { CHECK, VERIFY, WRITE } mode = CHECK;
 static const char *root = ""; /* what stands before a path in a message: "" or "folder/" */
-static char *here;            /* the root's whole path */
 static bool refused;          /* something was found that forbids to write */
 
 static struct {
     size_t findings, chapters, listings, carried, links, external;
-    size_t numbers, consoles, waiting_numbers, waiting_consoles, left_alone;
+    size_t numbers, consoles, waiting_numbers, waiting_consoles;
 } count;
-
-__attribute__((format(printf, 3, 4))) static void report(const char *path, size_t line,
-                                                         const char *format, ...) {
-    va_list list;
-    va_start(list, format);
-    fprintf(stderr, "%s%s:%zu: ", root, path, line);
-    vfprintf(stderr, format, list);
-    fputc('\n', stderr);
-    va_end(list);
-    count.findings++;
-}
 
 /* --- memory and strings ----------------------------------------------------------------------- */
 
-/* A run takes milliseconds and a few megabytes, so nothing is freed. One list holds it all, which
-   shows a leak checker that we know. */
-struct kept {
-    struct kept *next;
-    max_align_t bytes[];
-};
-static struct kept *kept;
-
+/* A run takes milliseconds and a few megabytes, so nothing is freed. What is not touched of this
+   pool costs nothing, and it starts as zeros. */
 static void *take(size_t n) {
-    struct kept *k = calloc(1, sizeof *k + n);
-    if (!k) {
+    static max_align_t pool[(64 << 20) / sizeof(max_align_t)];
+    static size_t used;
+    size_t units = (n + sizeof *pool - 1) / sizeof *pool;
+    if (units > sizeof pool / sizeof *pool - used) {
         fprintf(stderr, "weave: out of memory\n");
         exit(1);
     }
-    k->next = kept;
-    kept = k;
-    return k->bytes;
+    used += units;
+    return pool + used - units;
 }
 
 /* sprintf into memory of its own. */
@@ -122,19 +101,13 @@ static char *trim(const char *s) {
     return copy(s, n);
 }
 
-/* A line as a message shows it: short, and without control characters. */
+/* A line as a message shows it, and no character of UTF-8 cut in two. */
 static const char *quote(const char *line) {
-    char *s = trim(line);
-    if (!*s)
-        return "an empty line";
-    for (char *c = s; *c; c++)
-        if (iscntrl((unsigned char)*c))
-            *c = '?';
-    size_t n = strlen(s);
-    if (n > 72)
-        for (n = 70; ((unsigned char)s[n] & 0xC0) == 0x80;)
-            n--; /* not in the middle of a UTF-8 character */
-    return print("\"%.*s%s\"", (int)n, s, s[n] ? "…" : "");
+    const char *s = trim(line);
+    size_t n = strlen(s) > 72 ? 70 : strlen(s);
+    while (n > 0 && (s[n] & 0xC0) == 0x80)
+        n--;
+    return n ? print("\"%.*s%s\"", (int)n, s, s[n] ? "…" : "") : "an empty line";
 }
 
 /* Matches an extended regular expression; `part` takes the places of the whole and of up to three
@@ -147,8 +120,9 @@ static bool match(const char *expression, const char *s, regmatch_t part[4]) {
     size_t k = 0;
     while (known[k].expression && known[k].expression != expression)
         k++;
-    if (!known[k].expression && regcomp(&known[k].compiled, expression, REG_EXTENDED) == 0)
-        known[k].expression = expression;
+    if (!known[k].expression)
+        regcomp(&known[k].compiled, expression, REG_EXTENDED);
+    known[k].expression = expression;
     return regexec(&known[k].compiled, s, 4, part, 0) == 0;
 }
 
@@ -158,11 +132,12 @@ static char *matched(const char *s, regmatch_t part) {
 
 /* --- files ------------------------------------------------------------------------------------ */
 
-/* A banner or a part line, and the lines first … end-1 of its block. All lines count from 0. */
+/* A banner or a part line, and the lines first … end-1 of its block. Lines count from 0. */
 struct mark {
     const char *name;
     long chapter; /* the home of a carried block, 0 for a block at home, or PART */
     size_t line, first, end;
+    bool listed;                 /* in the contents */
     const struct file *shown_on; /* the page that showed it last, and where */
     size_t shown_line;
 };
@@ -171,39 +146,38 @@ enum { PART = -1 };
 /* A text file in memory. One that cannot be read has a fault instead of lines. */
 struct file {
     const char *path, *fault;
-    char **line;
-    size_t lines;
+    char *text, **line;
+    size_t lines, marks;
+    struct mark *mark;       /* NULL until find_marks */
+    const struct file *told; /* the page that was told of the fault */
     bool changed;
-    struct mark *mark; /* NULL until find_marks */
-    size_t marks;
-    const char *told; /* the page that was told of the fault; a table's lines were looked at */
-    bool looked_at;
     struct file *next;
 };
 static struct file *files; /* all, so that none is loaded twice */
 
-static const char *read_file(struct file *f) {
-    struct stat info;
-    if (stat(f->path, &info) != 0)
-        return errno == ENOENT ? "is missing" : strerror(errno);
-    if (!S_ISREG(info.st_mode)) /* a pipe would make us wait for ever */
-        return "is not a regular file";
-    FILE *in = fopen(f->path, "rb");
+__attribute__((format(printf, 3, 4))) static void report(const struct file *f, size_t line,
+                                                         const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    fprintf(stderr, "%s%s:%zu: ", root, f->path, line + 1);
+    vfprintf(stderr, format, list);
+    fputc('\n', stderr);
+    va_end(list);
+    count.findings++;
+}
+
+/* Returns what is wrong with the file, or NULL. */
+static const char *read_lines(struct file *f) {
+    FILE *in = fopen(f->path, "r");
     if (!in)
-        return print("cannot be opened: %s", strerror(errno));
-    char *text = take((size_t)info.st_size + 1);
-    size_t size = fread(text, 1, (size_t)info.st_size, in);
-    bool failed = ferror(in) != 0;
+        return errno == ENOENT ? "is missing" : strerror(errno);
+    size_t room = 0;
+    ssize_t size = getdelim(&f->text, &room, 0, in); /* up to a NUL, which no text has */
     fclose(in);
-    if (failed || size == 0)
-        return failed ? "cannot be read" : "is empty";
-    if (strlen(text) < size || strchr(text, '\r'))
-        return "is no text with plain line ends: it holds a NUL byte or a carriage return";
-    size_t lines = 1;
-    for (const char *s = text; *s; s++)
-        lines += *s == '\n';
-    f->line = take(lines * sizeof *f->line);
-    for (char *s = text, *end; *s; s = end) {
+    if (size <= 0 || strlen(f->text) < (size_t)size || strchr(f->text, '\r'))
+        return "is no text: it is empty, or has a NUL byte or a carriage return";
+    f->line = take(((size_t)size + 1) * sizeof *f->line);
+    for (char *s = f->text, *end; *s; s = end) {
         end = s + strcspn(s, "\n");
         f->line[f->lines++] = s;
         if (*end)
@@ -220,80 +194,77 @@ static struct file *load(const char *path) {
     f->path = print("%s", path);
     f->next = files;
     files = f;
-    f->fault = read_file(f);
+    f->fault = read_lines(f);
     return f;
-}
-
-/* A file that must be there. */
-static struct file *require(const char *path) {
-    struct file *f = load(path);
-    if (f->fault && !f->told)
-        report(path, 1, "%s; a readable text belongs here", f->fault);
-    f->told = path;
-    return f;
-}
-
-/* Puts n lines, each after a prefix, in the place of lines first … end-1. */
-static void replace(struct file *f, size_t first, size_t end, char *const *with, size_t n,
-                    const char *prefix) {
-    size_t lines = f->lines - (end - first) + n;
-    char **line = take((lines + 1) * sizeof *line);
-    memcpy(line, f->line, first * sizeof *line);
-    for (size_t i = 0; i < n; i++) /* a blank line gets no trailing space */
-        line[first + i] = *with[i] ? print("%s%s", prefix, with[i]) : trim(prefix);
-    memcpy(line + first + n, f->line + end, (f->lines - end) * sizeof *line);
-    for (size_t i = 0; i < f->marks; i++)
-        if (f->mark[i].line >= end) {
-            f->mark[i].line += lines - f->lines;
-            f->mark[i].first += lines - f->lines;
-            f->mark[i].end += lines - f->lines;
-        } else if (f->mark[i].first == first) {
-            f->mark[i].end = first + n;
-        }
-    f->line = line;
-    f->lines = lines;
-    f->changed = true;
 }
 
 /* A file is replaced whole or not at all: we write a neighbour and rename it. */
 static bool save(const struct file *f) {
     const char *temporary = print("%s.tmp", f->path);
     struct stat info;
-    FILE *out = fopen(temporary, "wb");
+    FILE *out = fopen(temporary, "w");
     bool good = out && stat(f->path, &info) == 0 && fchmod(fileno(out), info.st_mode & 07777) == 0;
-    for (size_t i = 0; good && i < f->lines; i++)
-        good = fprintf(out, "%s\n", f->line[i]) >= 0;
-    good = good && fflush(out) == 0;
-    int error = errno; /* the first failure is the one to tell */
-    if (out && fclose(out) != 0 && good) {
-        good = false;
-        error = errno;
-    }
-    if (good && rename(temporary, f->path) != 0) {
-        good = false;
-        error = errno;
-    }
+    for (size_t k = 0; good && k < f->lines; k++)
+        good = fprintf(out, "%s\n", f->line[k]) > 0;
+    good = good && fflush(out) == 0 && rename(temporary, f->path) == 0;
     if (good) {
         printf("weave: wrote %s%s\n", root, f->path);
-        return true;
+    } else {
+        fprintf(stderr, "weave: %s%s: cannot be written: %s; it is as it was\n", root, f->path,
+                strerror(errno));
+        if (out)
+            remove(temporary);
     }
     if (out)
-        remove(temporary);
-    fprintf(stderr, "weave: %s%s: cannot be written: %s; it is as it was\n", root, f->path,
-            strerror(error));
-    return false;
+        fclose(out);
+    return good;
 }
 
-/* The first line in which two pieces of code differ, SIZE_MAX when they are the same. */
-static size_t first_difference(char *const *a, size_t n, char *const *b, size_t m) {
-    size_t k = 0;
-    while (k < n && k < m && strcmp(a[k], b[k]) == 0)
+/* --- quotations of code ----------------------------------------------------------------------- */
+
+/* Lines of a file that come from another: the inside of a fence, where each stands after a prefix
+   ("> " in a quotation), or a carried block. */
+struct quotation {
+    struct file *file;
+    size_t first, n;
+    char **line; /* without the prefix */
+    const char *prefix;
+};
+
+/* Puts n lines in the place of those quoted. */
+static void replace(const struct quotation *q, char *const *with, size_t n) {
+    struct file *f = q->file;
+    size_t end = q->first + q->n, lines = f->lines - q->n + n;
+    char **line = take((lines + 1) * sizeof *line);
+    memcpy(line, f->line, q->first * sizeof *line);
+    for (size_t k = 0; k < n; k++) /* a blank line gets no trailing space */
+        line[q->first + k] = *with[k] ? print("%s%s", q->prefix, with[k]) : trim(q->prefix);
+    memcpy(line + q->first + n, f->line + end, (f->lines - end) * sizeof *line);
+    for (struct mark *m = f->mark; m && m < f->mark + f->marks; m++) {
+        m->end += m->first >= q->first ? n - q->n : 0;
+        m->first += m->line >= end ? n - q->n : 0;
+        m->line += m->line >= end ? n - q->n : 0;
+    }
+    f->line = line;
+    f->lines = lines;
+    f->changed = true;
+}
+
+/* Holds a quotation to its block. */
+static void hold_quotation(const struct quotation *q, const struct file *home,
+                           const struct mark *block, const char *what, const char *cure) {
+    char **line = home->line + block->first;
+    size_t n = block->end - block->first, k = 0;
+    while (k < q->n && k < n && strcmp(q->line[k], line[k]) == 0)
         k++;
-    return k == n && k == m ? SIZE_MAX : k;
-}
-
-static const char *quote_line(char *const *line, size_t n, size_t k) {
-    return k < n ? quote(line[k]) : "nothing more";
+    if (k == q->n && k == n)
+        return;
+    if (mode == WRITE)
+        replace(q, line, n);
+    else
+        report(q->file, q->first + k, "%s: here %s, %s%s:%zu has %s; %s", what,
+               k < q->n ? quote(q->line[k]) : "nothing more", root, home->path,
+               block->first + k + 1, k < n ? quote(line[k]) : "nothing more", cure);
 }
 
 /* --- programs and their blocks ---------------------------------------------------------------- */
@@ -306,307 +277,205 @@ static struct mark *find_block(const struct file *f, const char *name) {
 }
 
 /* Ends a block before line k. The blank lines around its text do not belong to it. */
-static void end_block(const struct file *f, struct mark *m, size_t k, bool strict) {
-    while (k > m->first && !*trim(f->line[k - 1]))
+static void end_block(const struct file *f, struct mark *m, size_t k) {
+    while (k > m->first && !*f->line[k - 1])
         k--;
-    while (m->first < k && !*trim(f->line[m->first]))
+    while (m->first < k && !*f->line[m->first])
         m->first++;
     m->end = k;
-    if (m->first == k && strict)
-        report(f->path, m->line + 1, "block \"%s\" has no lines; fill it or remove its banner",
-               m->name);
     for (size_t i = m->first; i < k; i++)
         if (starts(trim(f->line[i]), "```")) {
-            report(f->path, i + 1,
-                   "a line of block \"%s\" starts with three backticks, which "
-                   "would end its listing; write it in another way (nothing is "
-                   "written before)",
-                   m->name);
+            report(f, i, "three backticks would end a listing; nothing is written before they go");
             refused = true;
         }
 }
 
-/* The block whose banner is line k; NULL when there is none. */
-static struct mark *open_block(struct file *f, size_t k, bool strict) {
-    regmatch_t part[4];
-    const char *line = f->line[k];
-    char *name = match("^[ \t]*/\\* --- +(.*[^- ]) *----* *\\*/[ \t]*$", line, part)
-                     ? matched(line, part[1])
-                     : "";
-    const char *mark = strstr(line, "(chapter");
-    struct mark m = {.name = name, .line = k, .first = k + 1};
-    bool good = *name;
-    if (mark) { /* a copy must say whose: a mistyped number must not make it a block at home */
-        good = good && match("^(.*[^ ]) *\\(chapter ([1-9][0-9]*)\\)$", name, part);
-        if (good) {
-            m.name = matched(name, part[1]);
-            m.chapter = strtol(name + part[2].rm_so, NULL, 10);
-        }
-    }
-    /* A test or an exercise may use banners as it likes; there (not `strict`) only copies count. */
-    bool counts = strict || mark;
-    const struct mark *twin = find_block(f, m.name);
-    if (counts && !good)
-        report(f->path, k + 1,
-               "broken banner; write /* --- NAME --- */ or /* --- NAME (chapter N) --- */");
-    else if (counts && *line != '/')
-        report(f->path, k + 1, "banner \"%s\" is indented; start it in the first column", m.name);
-    else if (counts && twin)
-        report(f->path, k + 1, "block \"%s\" is already in line %zu; give one of them another name",
-               m.name, twin->line + 1);
-    if (!good || *line != '/')
-        return NULL;
-    f->mark[f->marks] = m;
-    return &f->mark[f->marks++];
-}
-
-static void find_marks(struct file *f, bool strict) {
+/* Finds the banners and the part lines, and with them the blocks. A block also ends where main's
+   guard begins, and before the guard's last line, which is the file's. */
+static void find_marks(struct file *f) {
+    struct mark *open = NULL;
+    size_t last = f->lines;
     if (f->mark || f->fault)
         return;
     f->mark = take(f->lines * sizeof *f->mark);
-    struct mark *open = NULL;
-    int depth = 0; /* of #if, from the one that guards main */
     for (size_t k = 0; k < f->lines; k++) {
         const char *line = f->line[k];
         regmatch_t part[4];
-        bool is_part = match("^/\\* === ([IVX]+\\.) .*=== \\*/[ \t]*$", line, part);
-        bool is_banner = starts(line + strspn(line, " \t"), "/* --- "), is_guard = false;
-        if (depth > 0 ? starts(line, "#if") : starts(line, "#ifndef WORKBOOK_TEST"))
-            is_guard = ++depth == 1;
-        else if (depth > 0 && starts(line, "#endif"))
-            is_guard = --depth == 0;
-        if (open && (is_part || is_banner || is_guard)) {
-            end_block(f, open, k, strict);
+        bool is_part = match("^/\\* === ([IVX]+\\.) .* =+ \\*/$", line, part);
+        bool is_guard = starts(line, "#ifndef WORKBOOK_TEST");
+        bool is_banner = starts(line, "/* --- "), is_copy = strstr(line, "(chapter");
+        if (is_guard && starts(f->line[f->lines - 1], "#endif"))
+            last = f->lines - 1;
+        if (open && (is_part || is_guard || is_banner)) {
+            end_block(f, open, k);
             open = NULL;
         }
-        if (is_banner)
-            open = open_block(f, k, strict);
-        else if (is_part)
-            f->mark[f->marks++] = (struct mark){matched(line, part[1]), PART, k, k, k, NULL, 0};
+        /* A copy must say whose: a mistyped number must not make it a block at home. */
+        if (is_banner &&
+            !match(is_copy ? "^/\\* --- (.*[^ ]) \\(chapter ([1-9][0-9]*)\\) -{3,} \\*/$"
+                           : "^/\\* --- (.*[^ -]) -{3,} \\*/$",
+                   line, part)) {
+            report(f, k, "broken banner; write /* --- NAME --- */, or with (chapter N) in it");
+        } else if (is_part || is_banner) {
+            char *name = matched(line, part[1]);
+            if (is_banner && find_block(f, name))
+                report(f, k, "block \"%s\" is here twice; give one another name", name);
+            open = &f->mark[f->marks++];
+            *open = (struct mark){.name = name, .line = k, .first = k + 1};
+            open->chapter = is_part ? PART : is_copy ? strtol(line + part[2].rm_so, NULL, 10) : 0;
+        }
     }
     if (open)
-        end_block(f, open, f->lines, strict);
+        end_block(f, open, last);
 }
 
 /* --- chapters --------------------------------------------------------------------------------- */
 
-struct chapter {
-    const char *folder; /* "05-autoencoder" */
-    long number;        /* 5; 0 for a folder without a number */
-    struct file *program;
-};
-static struct chapter *chapters;
-static glob_t folders, sources; /* both sorted */
-
-static struct chapter *find_chapter(long number) {
-    for (size_t i = 0; i < count.chapters; i++)
-        if (chapters[i].number == number)
-            return &chapters[i];
-    return NULL;
+/* Calls a function for each path that fits a pattern, in alphabetical order. */
+static size_t visit(const char *pattern, void (*function)(const char *path)) {
+    glob_t found;
+    size_t n = glob(pattern, 0, NULL, &found) == 0 ? found.gl_pathc : 0;
+    for (size_t i = 0; i < n; i++)
+        function(found.gl_pathv[i]);
+    globfree(&found);
+    return n;
 }
 
-static void load_chapters(void) {
-    size_t n = glob("chapters/*/", 0, NULL, &folders) == 0 ? folders.gl_pathc : 0;
-    chapters = take((n + 1) * sizeof *chapters);
-    for (size_t i = 0; i < n; i++) {
-        char *path = folders.gl_pathv[i], *folder = copy(path + 9, strlen(path) - 10);
-        const char *dash = strchr(folder, '-');
-        long number = strtol(folder, NULL, 10);
-        path = print("chapters/%s", folder);
-        if (number > 0 && find_chapter(number))
-            report(path, 1, "has the number of %s; renumber one of them",
-                   find_chapter(number)->folder);
-        struct chapter *c = &chapters[count.chapters++];
-        *c = (struct chapter){folder, number,
-                              load(print("%s/%s.c", path, dash ? dash + 1 : folder))};
-        find_marks(c->program, true);
-        if (c->program->fault)
-            report(path, 1, "%s %s; a chapter's program has the name of its folder",
-                   c->program->path, c->program->fault);
-        else if (c->program->marks == 0)
-            report(c->program->path, 1,
-                   "has no banner, so no page can show a part of it; open its blocks with /* --- "
-                   "NAME --- */");
-    }
-    if (n == 0)
-        report("chapters", 1, "no chapter is here; name the root of the book as the last argument");
+/* The number of the chapter that a path lies in, 0 outside the chapters. */
+static long chapter_of(const char *path) {
+    return starts(path, "chapters/") ? strtol(path + strlen("chapters/"), NULL, 10) : 0;
 }
 
-static void hold_carried(struct file *f) {
-    for (size_t i = 0; i < f->marks; i++) {
-        const struct mark *m = &f->mark[i];
-        if (m->chapter <= 0)
-            continue;
-        count.carried++;
-        const struct chapter *c = find_chapter(m->chapter);
-        if (!c || c->program == f) {
-            report(f->path, m->line + 1, "block \"%s\" says chapter %ld, %s; correct the number",
-                   m->name, m->chapter, c ? "which is this one" : "and there is no such chapter");
-            continue;
-        }
-        const struct file *home = c->program;
-        if (home->fault)
-            continue; /* reported where it was loaded */
-        const struct mark *origin = find_block(home, m->name);
-        if (!origin || origin->chapter) {
-            report(f->path, m->line + 1, "block \"%s\" is %s in %s; %s", m->name,
-                   origin ? "itself a copy" : "not", home->path,
-                   origin ? print("name its home, chapter %ld", origin->chapter)
-                          : "correct the name or the chapter");
-            continue;
-        }
-        char **mine = f->line + m->first, **theirs = home->line + origin->first;
-        size_t mine_n = m->end - m->first, theirs_n = origin->end - origin->first;
-        size_t k = first_difference(mine, mine_n, theirs, theirs_n);
-        if (k == SIZE_MAX)
-            continue;
-        if (mode == WRITE)
-            replace(f, m->first, m->end, theirs, theirs_n, "");
-        else
-            report(f->path, m->first + k + 1,
-                   "carried block \"%s\" differs: here %s, %s%s:%zu has %s; `make weave` copies it "
-                   "again, or give this block a name of its own",
-                   m->name, quote_line(mine, mine_n, k), root, home->path, origin->first + k + 1,
-                   quote_line(theirs, theirs_n, k));
-    }
+/* "05-autoencoder" of chapter 5; NULL when there is no such chapter. */
+static const char *folder;
+static void keep_folder(const char *path) {
+    path += strlen("chapters/");
+    folder = copy(path, strcspn(path, "/"));
+}
+static const char *folder_of(long chapter) {
+    folder = NULL;
+    visit(print("chapters/%02ld-*/", chapter), keep_folder);
+    return folder;
 }
 
-/* The part or the block that a line of the contents names. */
-static size_t find_title(const struct file *f, const char *title) {
-    for (size_t i = 0; i < f->marks; i++) {
-        const struct mark *m = &f->mark[i];
-        if (m->chapter == PART ? starts(title, print("%s ", m->name)) : !strcmp(title, m->name))
-            return i;
-    }
-    return SIZE_MAX;
+/* A chapter's program has the name of its folder. It may have a fault; NULL is for no chapter. */
+static struct file *program_of(long chapter) {
+    const char *name = folder_of(chapter);
+    struct file *f = name ? load(print("chapters/%s/%s.c", name, strchr(name, '-') + 1)) : NULL;
+    if (f)
+        find_marks(f);
+    return f;
 }
 
-static void hold_contents(struct file *f) {
-    bool *listed = take(f->marks + 1);
-    size_t k = 0;
+static void hold_carried(struct file *f, const struct mark *m) {
+    const struct file *home = program_of(m->chapter);
+    const struct mark *origin = home ? find_block(home, m->name) : NULL;
+    struct quotation q = {f, m->first, m->end - m->first, f->line + m->first, ""};
+    count.carried++;
+    if (!origin || origin->chapter)
+        report(f, m->line, "block \"%s\" has no home in chapter %ld; correct its name or number",
+               m->name, m->chapter);
+    else
+        hold_quotation(&q, home, origin, print("carried block \"%s\" differs", m->name),
+                       "`make weave` copies it again, or give it a name of its own");
+}
+
+/* Holds line k of the contents to where its part or block starts. */
+static void hold_title(struct file *f, size_t k) {
     regmatch_t part[4];
-    if (f->fault || !starts(f->line[0], "/*"))
-        k = f->lines;
+    char *line = f->line[k];
+    const char *title = match("^ *(.*[^ ])  +([0-9]+)$", line, part) ? matched(line, part[1]) : "";
+    struct mark *m = f->mark, *end = f->mark + f->marks;
+    while (m < end && (m->chapter == PART ? !starts(title, print("%s ", m->name))
+                                          : strcmp(title, m->name) != 0))
+        m++;
+    if (m == end) {
+        report(f, k, "%s is not a part or block, two spaces, and a line; correct the contents",
+               quote(line));
+        return;
+    }
+    m->listed = true;
+    int width = (int)(part[2].rm_eo - part[1].rm_eo) - 2; /* flush right, as it was */
+    char *right = print("%.*s  %*zu", (int)part[1].rm_eo, line, width, m->line + 1);
+    if (strcmp(right, line) != 0 && mode == WRITE) {
+        f->line[k] = right;
+        f->changed = true;
+    } else if (strcmp(right, line) != 0) {
+        report(f, k, "%s starts in line %zu, not %s; `make weave` corrects the contents", title,
+               m->line + 1, matched(line, part[2]));
+    }
+}
+
+/* Holds a C file. Copies move lines, so the contents come after them: what stands in the header
+   between a line with that word and a blank one. */
+static void hold_source(const char *path) {
+    struct file *f = load(path);
+    if (f->fault)
+        report(f, 0, "%s; a program belongs here", f->fault);
+    find_marks(f);
+    for (size_t i = 0; i < f->marks; i++)
+        if (f->mark[i].chapter > 0)
+            hold_carried(f, &f->mark[i]);
+    size_t k = 0;
     while (k < f->lines && !strstr(f->line[k], "Contents"))
         k = strstr(f->line[k], "*/") ? f->lines : k + 1;
-    bool over = k == f->lines;
-    for (k++; !over && k < f->lines && *trim(f->line[k]); k++) {
-        char *line = f->line[k];
-        over = strstr(line, "*/");
-        if (!match("^ *(.*[^ ])  +([0-9]+) *(\\*/)?$", line, part)) {
-            if (!starts(trim(line), "*/"))
-                report(f->path, k + 1,
-                       "broken line in the contents; write a title, two spaces and a line number");
-            continue;
-        }
-        const char *title = matched(line, part[1]);
-        size_t at = find_title(f, title);
-        if (at == SIZE_MAX) {
-            report(f->path, k + 1,
-                   "the contents name \"%s\", which is no part and no block here; correct the "
-                   "title, or its numeral",
-                   title);
-            continue;
-        }
-        listed[at] = true;
-        const char *right = print("%zu", f->mark[at].line + 1), *wrong = matched(line, part[2]);
-        if (strcmp(right, wrong) == 0)
-            continue;
-        if (mode == WRITE) { /* right-aligned, as it was, where there is room */
-            int gap = (int)(part[2].rm_eo - part[1].rm_eo - (regoff_t)strlen(right));
-            f->line[k] = print("%.*s%*s%s%s", (int)part[1].rm_eo, line, gap > 2 ? gap : 2, "",
-                               right, line + part[2].rm_eo);
-            f->changed = true;
-        } else {
-            report(f->path, k + 1,
-                   "the contents have \"%s\" in line %s, but it is in line %s; `make weave` "
-                   "corrects it",
-                   title, wrong, right);
-        }
-    }
-    for (size_t i = 0; i < f->marks; i++)
-        if (f->mark[i].chapter == PART && !listed[i])
-            report(f->path, f->mark[i].line + 1,
-                   "part %s is not in the contents; add a line for it to the header comment",
-                   f->mark[i].name);
-}
-
-/* Copies move lines, so the contents come after them. */
-static void hold_programs(void) {
-    if (glob("chapters/*/*.c", 0, NULL, &sources) != 0)
-        return;
-    for (size_t i = 0; i < sources.gl_pathc; i++) {
-        struct file *f = require(sources.gl_pathv[i]);
-        find_marks(f, false);
-        hold_carried(f);
-        hold_contents(f);
-    }
+    for (k++; k < f->lines && *trim(f->line[k]) && !strstr(f->line[k], "*/"); k++)
+        hold_title(f, k);
+    for (const struct mark *m = f->mark; m < f->mark + f->marks; m++)
+        if (m->chapter == PART && !m->listed)
+            report(f, m->line, "part %s is not in the contents; list it in the header", m->name);
 }
 
 /* --- numbers ---------------------------------------------------------------------------------- */
 
-#define FRACTION "(\\.[0-9]+)?([eE](-|\\+|\u2212)?[0-9]+)?"
+#define DIGITS   "0123456789"
+#define FRACTION "(\\.[0-9]+)?(e[-+]?[0-9]+)?"
 
 struct number {
     double value, half_digit; /* half of its last digit: what rounding may have changed */
 };
 
 struct tolerance {
-    enum { EXACT, ROUNDED, RELATIVE, FACTOR, ABSOLUTE, ANYTHING } kind;
+    enum { EXACT, ROUNDED, RELATIVE, FACTOR, ABSOLUTE } kind;
     double size;
 };
 
-/* Reads the n bytes of a number: strtod knows no commas and only one minus. */
+/* Reads the n bytes of a number: strtod knows no commas and not the book's minus. */
 static struct number read_number(const char *s, size_t n) {
-    char plain[64];
-    size_t p = 0;
-    for (size_t i = 0; i < n && p + 1 < sizeof plain; i++)
-        if (starts(s + i, "\u2212")) {
-            plain[p++] = '-';
-            i += strlen("\u2212") - 1;
-        } else if (s[i] != ',') {
-            plain[p++] = s[i];
-        }
-    plain[p] = 0;
-    const char *e = strpbrk(plain, "eE"), *point = strchr(plain, '.');
-    double digits = point ? (double)strspn(point + 1, "0123456789") : 0;
-    return (struct number){strtod(plain, NULL), 0.5 * pow(10, (e ? atof(e + 1) : 0) - digits)};
+    char *plain = copy(s, n), *to = plain;
+    bool minus = starts(s, "\u2212");
+    for (const char *from = plain + (minus ? strlen("\u2212") : 0); *from; from++)
+        if (*from != ',')
+            *to++ = *from;
+    *to = 0;
+    const char *e = strchr(plain, 'e'), *point = strchr(plain, '.');
+    double power = e ? strtod(e + 1, NULL) : 0;
+    power -= point ? (double)strspn(point + 1, DIGITS) : 0;
+    return (struct number){(minus ? -1 : 1) * strtod(plain, NULL), 0.5 * pow(10, power)};
 }
 
-/* Prints a value with the digits, the signs and the commas of another number. */
+/* Prints a value with as many digits as another number, and an e or commas if that has some. */
 static const char *print_like(const char *form, double value) {
-    const char *e = strpbrk(form, "eE"), *point = strchr(form, '.');
-    const char *exponent = e ? e + 1 : "";
-    int decimals = point ? (int)strspn(point + 1, "0123456789") : 0;
-    char *s = e ? print("%.*e", decimals, fabs(value)) : print("%.*f", decimals, fabs(value));
+    const char *point = strchr(form, '.'), *digits = strpbrk(form, DIGITS);
+    int decimals = point ? (int)strspn(point + 1, DIGITS) : 0;
+    bool commas = strchr(form, ',') || strspn(digits, DIGITS) < 4; /* past 999: 3,136 */
+    char *s = print(strchr(form, 'e') ? "%.*e" : "%.*f", decimals, fabs(value));
     size_t mantissa = strcspn(s, "e"), whole = strcspn(s, ".e");
-    /* A rounded zero has no minus; a number that grew past 999 gets commas, as in 3,136. */
-    bool negative = value < 0 && strcspn(s, "123456789") < mantissa;
-    bool commas = strchr(form, ',') || strspn(form + strcspn(form, "0123456789"), "0123456789") < 4;
-    char *out = print("%s", !negative ? "" : *form == '-' ? "-" : "\u2212");
-    for (size_t i = 0; i < mantissa; i++)
-        out =
-            print("%s%s%c", out, commas && i && i < whole && (whole - i) % 3 == 0 ? "," : "", s[i]);
-    if (!e)
-        return out;
-    long power = strtol(s + mantissa + 1, NULL, 10);
-    const char *sign = power >= 0                   ? (*exponent == '+' ? "+" : "")
-                       : starts(exponent, "\u2212") ? "\u2212"
-                                                    : "-";
-    int width = (int)strlen(exponent + strcspn(exponent, "0123456789"));
-    return print("%se%s%0*ld", out, sign, width, labs(power));
+    bool negative = value < 0 && strcspn(s, "123456789") < mantissa; /* no minus before a zero */
+    const char *out = !negative ? "" : *form == '-' ? "-" : "\u2212";
+    for (size_t i = 0; i < mantissa; i++) {
+        bool comma = commas && i && i < whole && (whole - i) % 3 == 0;
+        out = print("%s%s%c", out, comma ? "," : "", s[i]);
+    }
+    return s[mantissa] ? print("%se%ld", out, strtol(s + mantissa + 1, NULL, 10)) : out;
 }
 
 /* A number that is the result rounded to its own digits agrees under every tolerance but EXACT,
    which compares texts: what --write prints must always pass. */
 static bool agree(struct number stated, struct tolerance t, double actual) {
-    if (t.kind == ANYTHING)
-        return true;
-    if (!isfinite(actual))
-        return false;
     double off = fabs(actual - stated.value) / (1 + 1e-9); /* 98.25 may print as 98.2 or 98.3 */
-    if (off <= stated.half_digit)
-        return true;
+    if (!isfinite(actual) || off <= stated.half_digit)
+        return isfinite(actual);
     if (t.kind == RELATIVE)
         return off <= t.size / 100 * fabs(actual);
     if (t.kind == FACTOR)
@@ -625,127 +494,40 @@ static bool read_tolerance(const char *s, struct tolerance *t) {
            (t->kind != FACTOR || t->size >= 1);
 }
 
-/* --- results ---------------------------------------------------------------------------------- */
-
-/* The number, from 1, of the line of a table that holds a result; 0 when none does. */
-static size_t find_result(const struct file *t, const char *name) {
-    size_t n = strlen(name);
-    for (size_t k = 0; k < t->lines; k++)
-        if (starts(t->line[k], name) && t->line[k][n] == '\t')
-            return k + 1;
-    return 0;
-}
-
-static struct file *load_table(const char *path) {
-    struct file *t = load(path);
-    for (size_t k = 0; k < t->lines && !t->looked_at; k++) {
-        char *line = t->line[k], *end = NULL;
-        size_t n = strcspn(line, "\t");
-        if (*line == '#')
-            continue;
-        if (n && line[n])
-            strtod(line + n + 1, &end);
-        if (!end || end == line + n + 1 || *end != '\t' || strchr(end + 1, '\t'))
-            report(path, k + 1,
-                   "%s is not a name, a number and a unit with tabs between; correct what writes "
-                   "it",
-                   quote(line));
-        else if (find_result(t, copy(line, n)) != k + 1)
-            report(path, k + 1, "%s stands here twice; write each result once", copy(line, n));
-    }
-    t->looked_at = true;
-    return t;
-}
-
-static const char *run_hint(const struct chapter *c) {
-    return c && c->number > 0 ? print("run `make chapter%ld` first", c->number)
-                              : "run the chapter first";
-}
-
 /* --- listings --------------------------------------------------------------------------------- */
 
-/* A fenced block of a page: what its lines hold after the prefix ("> " in a quotation). */
-struct fence {
-    size_t line, end; /* of its two marks, from 0 */
-    const char *prefix, *info;
-    char **inside;
-    size_t n;
-};
-
-static const char *folder_of(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? copy(path, (size_t)(slash - path)) : ".";
-}
-
-/* A path from the root, without . and ..; NULL when nothing is there, "" when that is outside. */
-static const char *inside_tree(const char *path) {
-    char *real = realpath(path, NULL);
-    if (!real)
-        return NULL;
-    size_t n = strlen(here);
-    const char *rest = !starts(real, here) ? ""
-                       : real[n] == '/'    ? copy(real + n + 1, strlen(real))
-                       : real[n]           ? ""
-                                           : ".";
-    free(real);
-    return rest;
+static const char *beside(const struct file *page, const char *name) {
+    const char *slash = strrchr(page->path, '/');
+    return print("%.*s%s", slash ? (int)(slash + 1 - page->path) : 0, page->path, name);
 }
 
 /* ```c NAME and ```c FILE: NAME. A file's name has a dot and no space, a block's before ": " has
-   not. Returns how many lines the page has more than before. */
-static size_t check_listing(struct file *page, const struct chapter *c, const struct fence *f,
-                            const char *name) {
+   not. */
+static void check_listing(const struct quotation *q, const char *name) {
+    struct file *page = q->file, *program = program_of(chapter_of(page->path));
+    size_t k = q->first - 1;
     regmatch_t part[4];
-    struct file *program = c ? c->program : NULL;
     if (match("^([^ :]+\\.[^ :]+): +(.*)$", name, part)) {
-        const char *file = matched(name, part[1]);
-        const char *path = inside_tree(print("%s/%s", folder_of(page->path), file));
-        if (!path)
-            path = inside_tree(file);
-        if (!path || !*path) {
-            report(page->path, f->line + 1,
-                   "listing of %s, which is neither beside this page nor under the root; correct "
-                   "the path",
-                   file);
-            return 0;
-        }
-        program = require(path);
-        find_marks(program, false);
+        program = load(beside(page, matched(name, part[1])));
+        if (program->fault)
+            program = load(matched(name, part[1]));
+        find_marks(program);
         name = matched(name, part[2]);
-    } else if (!c) {
-        report(page->path, f->line + 1,
-               "listing \"%s\" on a page without a program; write c FILE: NAME", name);
     }
-    if (!program || program->fault)
-        return 0; /* reported where it was loaded */
-    struct mark *m = find_block(program, name);
+    struct mark *m = program ? find_block(program, name) : NULL;
     if (!m) {
-        report(
-            page->path, f->line + 1,
-            "listing of block \"%s\", which is not in %s; correct the name, here or in its banner",
-            name, program->path);
-        return 0;
+        report(page, k, "block \"%s\" is not in %s; correct the name, here or in its banner", name,
+               program ? program->path : "a program of this page");
+        return;
     }
     count.listings++;
     if (m->shown_on == page)
-        report(page->path, f->line + 1, "block \"%s\" is already shown in line %zu; show it once",
-               name, m->shown_line + 1);
+        report(page, k, "block \"%s\" is already shown in line %zu; show it once", name,
+               m->shown_line + 1);
     m->shown_on = page;
-    m->shown_line = f->line;
-    char **block = program->line + m->first;
-    size_t n = m->end - m->first, k = first_difference(f->inside, f->n, block, n);
-    if (k == SIZE_MAX)
-        return 0;
-    if (mode == WRITE) {
-        replace(page, f->line + 1, f->end, block, n, f->prefix);
-        return n - f->n;
-    }
-    report(page->path, f->line + k + 2,
-           "listing \"%s\" has drifted: here %s, %s%s:%zu has %s; `make weave` rewrites it from "
-           "the program",
-           name, quote_line(f->inside, f->n, k), root, program->path, m->first + k + 1,
-           quote_line(block, n, k));
-    return 0;
+    m->shown_line = k;
+    hold_quotation(q, program, m, print("listing \"%s\" has drifted", name),
+                   "`make weave` rewrites it from the program");
 }
 
 /* --- console blocks --------------------------------------------------------------------------- */
@@ -753,254 +535,182 @@ static size_t check_listing(struct file *page, const struct chapter *c, const st
 /* The length of the number at s (which has a character before it), 0 when none starts there. */
 static size_t number_at(const char *s) {
     regmatch_t part[4];
-    if (isalnum((unsigned char)s[-1]) || strchr("_.", s[-1]) ||
-        !match("^(-|\u2212)?[0-9]+" FRACTION, s, part))
-        return 0;
-    return (size_t)part[0].rm_eo;
+    if (isalnum((unsigned char)s[-1]) || strchr("_.", s[-1]))
+        return 0; /* inside a word */
+    return match("^-?[0-9]+" FRACTION, s, part) ? (size_t)part[0].rm_eo : 0;
 }
 
 /* Whether a quoted line is this line of the output: numbers agree within the tolerance, and … stands
    for anything. `reach` tells how far into the quotation the two went together. */
-static bool same_line(const char *quoted, const char *line, struct tolerance t,
-                      const char **reach) {
-    for (;;) {
-        *reach = quoted > *reach ? quoted : *reach;
-        size_t p = t.kind == EXACT ? 0 : number_at(quoted), q = p ? number_at(line) : 0;
+static bool same_line(const char *quoted, const char *line, struct tolerance t, size_t *reach) {
+    for (size_t n, m, at = 0;; quoted += m ? n : 1, line += m ? m : 1, at += m ? n : 1) {
+        *reach = at > *reach ? at : *reach;
         if (starts(quoted, "…")) {
             for (quoted += strlen("…"); *line && !same_line(quoted, line, t, reach);)
                 line++;
             return *line || !*quoted;
         }
-        if (p && q) {
-            if (!agree(read_number(quoted, p), t, read_number(line, q).value))
-                return false;
-            quoted += p;
-            line += q;
-        } else if (*quoted != *line || !*quoted) {
-            return *quoted == *line;
-        } else {
-            quoted++;
-            line++;
-        }
+        n = t.kind == EXACT ? 0 : number_at(quoted);
+        m = n ? number_at(line) : 0;
+        if (m ? !agree(read_number(quoted, n), t, read_number(line, m).value) : *quoted != *line)
+            return false;
+        if (!*quoted)
+            return true;
     }
 }
 
-static bool is_gap(const char *line) {
-    return strcmp(trim(line), "...") == 0 || strcmp(trim(line), "…") == 0;
-}
-
-/* Lines with one space before them, one for each run of spaces in them, and none after. */
+/* Lines with a space before them, one for each run of spaces in them, and none after. */
 static char **squeeze(char *const *line, size_t n) {
     char **out = take((n + 1) * sizeof *out);
     for (size_t i = 0; i < n; i++) {
         char *to = out[i] = print(" %s", trim(line[i]));
         for (const char *s = to; (*to = *s); s++)
-            if (!isblank((unsigned char)*s))
-                to++;
-            else if (to == out[i] || to[-1] != ' ')
-                *to++ = ' ';
+            to += !isblank((unsigned char)*s) || !isblank((unsigned char)s[1]);
     }
     return out;
 }
 
 /* Holds quoted lines to the output. Each stretch between gaps must stand in one piece, after the
    one before it; the first place that fits is as good as any. */
-static void match_console(const struct file *page, const struct fence *f, size_t k,
-                          const struct file *output, struct tolerance t) {
-    char **quoted = squeeze(f->inside, f->n), **line = squeeze(output->line, output->lines);
-    for (size_t at = 0, n; k < f->n; k += n + 1) {
-        for (n = 0; k + n < f->n && !is_gap(quoted[k + n]);)
+static void match_console(const struct quotation *q, const struct file *output,
+                          struct tolerance t) {
+    char **quoted = squeeze(q->line, q->n), **line = squeeze(output->line, output->lines);
+    for (size_t k = 0, at = 0, n; k < q->n; k += n + 1) {
+        for (n = 0; k + n < q->n && strcmp(quoted[k + n], " ...") != 0;)
             n++;
-        /* The nearest place has most lines in common; when not even the first line fits, it is
-           the one that goes along furthest if any number will do. */
-        size_t best = 0, nearest = SIZE_MAX;
-        bool found = n == 0;
-        const char *reach = quoted[k] + 1;
-        for (size_t from = at; from < output->lines && !found; from++) {
-            size_t same = 0;
-            const char *far = quoted[k] + 1, *unused = far;
+        size_t most = 0, far = 0, nearest = at; /* the place that goes along for longest */
+        for (size_t from = at; from < output->lines && most < n; from++) {
+            size_t same = 0, reach = 0;
             while (same < n && from + same < output->lines &&
-                   same_line(quoted[k + same] + 1, line[from + same] + 1, t, &unused))
+                   same_line(quoted[k + same] + 1, line[from + same] + 1, t, &reach)) {
                 same++;
-            found = same == n;
-            if (found)
-                at = from + n;
-            same_line(quoted[k] + 1, line[from] + 1, (struct tolerance){ANYTHING, 0}, &far);
-            if (same > best || (best == 0 && far > reach)) {
-                best = same;
+                reach = 0;
+            }
+            if (same > most || (same == most && reach > far)) {
+                most = same;
+                far = reach;
                 nearest = from + same;
-                reach = far;
             }
         }
-        if (found)
-            continue;
-        const char *there = nearest == SIZE_MAX ? "and no line is like it"
-                            : nearest >= output->lines
-                                ? "which ends there"
-                                : print("where line %zu comes nearest: %s", nearest + 1,
-                                        quote(output->line[nearest]));
-        report(page->path, f->line + k + best + 2,
-               "%s is not %sin %s%s, %s; quote the run again, or widen the tolerance",
-               quote(f->inside[k + best]), at || best ? "next " : "", root, output->path, there);
-        return;
+        if (most < n) {
+            report(q->file, q->first + k + most,
+                   "%s is not %sin %s%s, where %zu has %s; quote again or widen the tolerance",
+                   quote(q->line[k + most]), at || most ? "next " : "", root, output->path,
+                   nearest + 1,
+                   nearest < output->lines ? quote(output->line[nearest]) : "nothing more");
+            return;
+        }
+        at = n ? nearest : at;
     }
     count.consoles++;
 }
 
-static void check_console(const struct file *page, const struct chapter *c, const struct fence *f,
-                          const char *arguments) {
+static void check_console(const struct quotation *q, const char *rest) {
     char file[256], size[32], more;
-    int words = sscanf(arguments, "%255s %31s %c", file, size, &more);
+    int words = sscanf(rest, "%255s %31s %c", file, size, &more);
     struct tolerance t = {EXACT, 0};
-    size_t k = 0;
     if (words < 1) { /* commands to type */
-        for (; k < f->n; k++)
-            if (*trim(f->inside[k]) && !starts(f->inside[k], "$ "))
-                report(page->path, f->line + k + 2,
-                       "%s looks like output that nothing is held to; write ```console FILE, or $ "
-                       "before a command",
-                       quote(f->inside[k]));
-        return;
-    }
-    while (k < f->n && starts(f->inside[k], "$ "))
-        k++; /* the command that printed it */
-    if (words > 2 || (words == 2 && !read_tolerance(size, &t))) {
-        report(page->path, f->line + 1,
-               "unknown tolerance in \"%s\"; write console FILE, and then 3%%, x10 or +-0.5",
-               f->info);
-    } else if (k == f->n) {
-        report(page->path, f->line + 1,
-               "nothing is quoted from %s; quote its lines, or write ```console alone", file);
+        for (size_t k = 0; k < q->n; k++)
+            if (*q->line[k] && !starts(q->line[k], "$ "))
+                report(q->file, q->first + k, "%s is held to nothing; write ```console FILE, or $",
+                       quote(q->line[k]));
+    } else if (words > 2 || (words == 2 && !read_tolerance(size, &t)) || q->n == 0) {
+        report(q->file, q->first - 1, "unknown tolerance, or no line; write 3%%, x10 or +-0.5");
     } else if (mode != VERIFY) {
         count.waiting_consoles++;
     } else {
-        const struct file *output =
-            load(c ? print("build/%s/%s", c->folder, file) : print("build/%s", file));
-        if (output->fault)
-            report(page->path, f->line + 1, "%s%s %s; %s", root, output->path, output->fault,
-                   run_hint(c));
+        long chapter = chapter_of(q->file->path);
+        struct file *output = load(print("build/%s/%s", folder_of(chapter), file));
+        if (!output->fault)
+            match_console(q, output, t);
         else
-            match_console(page, f, k, output, t);
+            report(q->file, q->first - 1, "%s%s %s; run `make chapter%ld` first", root,
+                   output->path, output->fault, chapter);
     }
 }
 
 /* --- numbers in sentences --------------------------------------------------------------------- */
 
-/* The table that holds a result, and in `name` what it is called there; NULL after a report. */
-static struct file *table_of(const struct file *page, size_t k, const struct chapter *c,
-                             const char *full, const char **name, const char **hint) {
-    regmatch_t part[4];
-    if (!match("^([^/:]+/)?([^/:]+:)?([^/:]+)$", full, part))
-        c = NULL;
-    else if (part[1].rm_so >= 0) {
-        const char *folder = copy(full, (size_t)part[1].rm_eo - 1);
-        c = NULL;
-        for (size_t i = 0; i < count.chapters; i++)
-            if (strcmp(chapters[i].folder, folder) == 0)
-                c = &chapters[i];
-    }
-    if (!c) {
-        report(page->path, k + 1,
-               "=%s names no chapter's result; write NAME, NN-name/NAME or record:NAME", full);
-        return NULL;
-    }
-    *name = full + part[3].rm_so;
-    *hint = run_hint(c);
-    if (part[2].rm_so < 0) {
-        count.waiting_numbers += mode != VERIFY; /* only a record is there without a run */
-        return mode == CHECK ? NULL : load_table(print("build/%s/results.tsv", c->folder));
-    }
-    *hint = print("`make record%ld` writes it", c->number);
-    return load_table(print("chapters/%s/recorded/%.*s.tsv", c->folder,
-                            (int)(part[2].rm_eo - part[2].rm_so) - 1, full + part[2].rm_so));
+/* The value of a result in a table, as text; NULL when it is not there. */
+static const char *find_result(const struct file *table, const char *name) {
+    const char *found = NULL;
+    for (size_t k = 0; k < table->lines; k++)
+        if (starts(table->line[k], print("%s\t", name))) {
+            if (found)
+                report(table, k, "%s stands here twice; write each result once", name);
+            found = table->line[k] + strlen(name) + 1;
+        }
+    return found;
 }
 
-/* Holds the number right before a comment; returns what --write puts in its place, or NULL. */
-static const char *check_number(const struct file *page, size_t k, const struct chapter *c,
-                                const char *stated, const char *comment) {
-    char full[128], size[32] = "", more;
-    int words = sscanf(comment, "=%127s %31s %c", full, size, &more);
+/* Holds the number that stands right before a comment, and may be none; returns what --write puts in
+   its place, or NULL. */
+static const char *check_number(const struct file *page, size_t k, const char *stated,
+                                const char *comment) {
     struct tolerance t = {ROUNDED, 0};
-    const char *name, *hint;
-    if (*comment != '=') {
-        if (*stated)
-            report(page->path, k + 1,
-                   "the comment right after %s does not say which result that is; write <!-- "
-                   "=NAME TOL -->",
-                   stated);
-    } else if (words < 1 || words > 2 || comment[1] == ' ') {
-        report(page->path, k + 1,
-               "broken number comment %s; write <!-- =NAME --> or <!-- =NAME TOL -->",
+    regmatch_t part[4];
+    bool good = match("^ =([^ ]+)( ([^ ]+))? $", comment, part);
+    const char *size = good && part[3].rm_so > 0 ? matched(comment, part[3]) : "";
+    const char *full = good ? matched(comment, part[1]) : "";
+    if (!good && !*stated && !starts(comment, " ="))
+        return NULL; /* a remark */
+    if (!good || !*stated || (*size && !read_tolerance(size, &t))) {
+        report(page, k, "%s is broken; write NUMBER<!-- =NAME -->, or with 3%%, x10 or +-0.5",
                quote(comment));
-    } else if (words == 2 && !read_tolerance(size, &t)) {
-        report(page->path, k + 1, "unknown tolerance \"%s\" for =%s; write 3%%, x10 or +-0.5", size,
+        return NULL;
+    }
+    good = match("^([^/:]+/)?([^/:]+:)?([^/:]+)$", full, part);
+    bool elsewhere = good && part[1].rm_eo > 0, recorded = good && part[2].rm_eo > 0;
+    long chapter = elsewhere ? strtol(full, NULL, 10) : chapter_of(page->path);
+    const char *name = folder_of(chapter);
+    if (!good || !name || (elsewhere && !starts(full, print("%s/", name)))) {
+        report(page, k, "=%s names no chapter's result; write NAME, NN-name/NAME or record:NAME",
                full);
-    } else if (!*stated) {
-        report(page->path, k + 1,
-               "no number stands right before =%s; put the comment directly after one", full);
-    } else {
-        struct file *table = table_of(page, k, c, full, &name, &hint);
-        size_t at = table ? find_result(table, name) : 0;
-        double value = at ? strtod(strchr(table->line[at - 1], '\t'), NULL) : (double)NAN;
-        bool recorded = strchr(full, ':');
-        if (mode == WRITE && table && isfinite(value))
-            return print_like(stated, value);
-        if (mode == WRITE && table && !recorded) {
-            count.left_alone++;
-        } else if (table && table->fault) {
-            if (table->told != page->path) /* once a page is enough */
-                report(page->path, k + 1, "%s%s %s, so no number from it can be held; %s", root,
-                       table->path, table->fault, hint);
-            table->told = page->path;
-        } else if (table && !at) {
-            report(page->path, k + 1,
-                   "=%s is not in %s%s; correct the name, or let the program write it", full, root,
-                   table->path);
-        } else if (table) {
-            count.numbers++;
-            if (!agree(read_number(stated, strlen(stated)), t, value))
-                report(page->path, k + 1,
-                       "states %s for %s, but %s%s has %.6g (%s%s); `make weave` rewrites it",
-                       stated, full, root, table->path, value,
-                       *size ? "tolerance " : "no tolerance", size);
-        }
+        return NULL;
+    }
+    if (!recorded && mode == CHECK) { /* only a record is there without a run */
+        count.waiting_numbers++;
+        return NULL;
+    }
+    struct file *table =
+        load(recorded ? print("chapters/%s/recorded/%.*s.tsv", name,
+                              (int)(part[2].rm_eo - part[2].rm_so - 1), full + part[2].rm_so)
+                      : print("build/%s/results.tsv", name));
+    const char *row = find_result(table, full + part[3].rm_so);
+    double value = row ? strtod(row, NULL) : (double)NAN;
+    bool told = table->fault && table->told == page; /* once a page is enough */
+    if (mode == WRITE && isfinite(value))
+        return print_like(stated, value);
+    if (mode == WRITE && !recorded) {
+        count.waiting_numbers++;
+    } else if (row) {
+        count.numbers++;
+        if (!agree(read_number(stated, strlen(stated)), t, value))
+            report(page, k, "states %s for %s, but %s%s has %.6g; `make weave` rewrites it", stated,
+                   full, root, table->path, value);
+    } else if (!told) {
+        report(page, k, "=%s is not in %s%s%s; correct it, or run `make %s%ld` first", full, root,
+               table->path, table->fault ? ", which cannot be read" : "",
+               recorded ? "record" : "chapter", chapter);
+        table->told = page;
     }
     return NULL;
 }
 
 /* --- links ------------------------------------------------------------------------------------ */
 
-/* The anchor that git hosts make of a heading: small letters, digits, - and _; a space becomes -,
-   the rest goes. Beyond ASCII we know that U+2000 to U+2BFF are dashes, arrows and signs. */
-static const char *anchor_of(const char *heading) {
-    char *anchor = trim(heading), *to = anchor;
-    for (const char *s = anchor; *s; s++) {
-        unsigned char c = (unsigned char)*s;
-        if (c == 0xE2 && (unsigned char)s[1] < 0xB0)
-            s += 2;
-        else if (c == ' ' || strchr("-_", c) || isalnum(c) || c >= 0x80)
-            *to++ = c == ' ' ? '-' : (char)tolower(c);
-    }
-    *to = 0;
-    return anchor;
-}
-
-/* Of headings of the same name, the second gets -1, the third -2. */
+/* Whether a page has a heading with this anchor, which a git host makes of small letters, digits, -
+   and _; a space becomes -, the rest goes. */
 static bool has_anchor(const struct file *page, const char *anchor) {
-    bool fenced = false;
     for (size_t k = 0; k < page->lines; k++) {
-        const char *line = page->line[k] + strspn(page->line[k], " >"), *own;
-        size_t level = strspn(line, "#"), same = 0;
-        if (starts(line, "```"))
-            fenced = !fenced;
-        if (fenced || level == 0 || line[level] != ' ')
+        char *heading = print("%s", page->line[k] + strspn(page->line[k], "#")), *to = heading;
+        if (page->line[k][0] != '#' || *heading != ' ')
             continue;
-        own = anchor_of(line + level);
-        for (size_t i = 0; i < k; i++)
-            if (page->line[i][0] == '#' &&
-                strcmp(own, anchor_of(page->line[i] + strspn(page->line[i], "#"))) == 0)
-                same++;
-        if (strcmp(anchor, same ? print("%s-%zu", own, same) : own) == 0)
+        for (const char *s = heading + 1; *s; s++)
+            if (isalnum((unsigned char)*s) || strchr(" -_", *s) || (*s & 0x80))
+                *to++ = *s == ' ' ? '-' : (char)tolower((unsigned char)*s);
+        *to = 0;
+        if (strcmp(heading, anchor) == 0)
             return true;
     }
     return false;
@@ -1012,195 +722,119 @@ static void check_link(const struct file *page, size_t k, const char *target) {
         return;
     }
     count.links++;
-    const char *hash = strchr(target, '#');
-    const char *path = copy(target, strcspn(target, "#"));
-    const char *to = *path ? inside_tree(print("%s/%s", folder_of(page->path), path)) : page->path;
-    if (!*target)
-        report(page->path, k + 1, "link to nothing leads nowhere; give it a target");
-    else if (*target == '/')
-        report(page->path, k + 1,
-               "link to %s starts at /, which differs from host to host; write it relative to "
-               "this page",
-               target);
-    else if (!to)
-        report(page->path, k + 1, "\"%s\" leads nowhere: there is no %s%s; correct the link",
-               target, root, print("%s/%s", folder_of(page->path), path));
-    else if (!*to || starts(print("%s/", to), "build/"))
-        report(page->path, k + 1, "\"%s\" leads %s; link to something that is in the tree", target,
-               *to ? "into build/, which readers do not have" : "out of the tree");
-    else if (hash && (strlen(to) < 3 || strcmp(to + strlen(to) - 3, ".md") != 0))
-        report(page->path, k + 1,
-               "\"%s\": only a markdown page has anchors; name a block instead of a line", target);
+    const char *hash = strchr(target, '#'), *path = copy(target, strcspn(target, "#"));
+    const char *to = *path ? beside(page, path) : page->path;
+    if (!*target || access(to, F_OK) != 0)
+        report(page, k, "\"%s\" leads nowhere; correct the link", target);
+    else if (strstr(path, "build/"))
+        report(page, k, "\"%s\" leads into build/, which readers do not have; correct it", target);
     else if (hash && !has_anchor(load(to), hash + 1))
-        report(page->path, k + 1, "no heading of %s%s has the anchor %s; correct the link", root,
-               to, hash);
+        report(page, k, "no heading of %s%s has the anchor %s; correct the link", root, to, hash);
 }
 
 /* --- pages ------------------------------------------------------------------------------------ */
 
-/* Code and maths that are open where a line ends. */
-struct opaque {
-    const char *mark; /* what closes them, NULL when nothing is open */
-    size_t line;
-};
-
-/* A copy of a line with code and maths blanked out: what is in them is no link and no number. */
-static char *blank_opaque(const struct file *page, size_t k, struct opaque *open) {
-    static const char *const marks[] = {"``", "`", "$$", "$"};
-    char *s = print("%s", page->line[k]);
-    for (size_t i = 0; s[i];) {
-        size_t n = s[i] == '\\' && s[i + 1] && (!open->mark || *open->mark == '$') ? 2 : 1;
-        const char *mark = NULL;
-        for (size_t m = 0; m < 4 && !mark; m++)
-            if (open->mark ? starts(s + i, open->mark) : starts(s + i, marks[m]))
-                mark = open->mark ? open->mark : marks[m];
-        if (mark)
-            n = strlen(mark);
-        if (open->mark && *open->mark == '$' && starts(s + i, "<!--"))
-            report(page->path, k + 1,
-                   "a comment inside $…$ is printed as maths; end the maths before the number");
-        if (mark || open->mark || n == 2)
-            memset(s + i, ' ', n);
-        if (mark)
-            *open = (struct opaque){open->mark ? NULL : mark, k};
-        i += n;
-    }
-    return s;
-}
-
-/* Code and maths end with their paragraph. Left open, they would hide what follows. */
-static void close_opaque(const struct file *page, struct opaque *open) {
-    if (open->mark)
-        report(page->path, open->line + 1,
-               "%s is not closed in this paragraph; close it, or write a \\ before it", open->mark);
-    open->mark = NULL;
-}
-
-static void check_prose(struct file *page, size_t k, const struct chapter *c, struct opaque *open) {
-    char *line = page->line[k], *prose = blank_opaque(page, k, open), *done = "", *at, *end;
-    size_t from = 0; /* the line up to here is in `done`, as --write wants it */
+static void check_prose(struct file *page, size_t k) {
+    char *line = page->line[k], *prose = print("%s", line), *at;
+    const char *done = ""; /* what --write makes of the line up to byte `upto` */
+    size_t upto = 0;
     regmatch_t part[4];
+    while (match("`[^`]+`", prose, part)) /* what stands in code is no link and no number */
+        memset(prose + part[0].rm_so, ' ', (size_t)(part[0].rm_eo - part[0].rm_so));
     while ((at = strstr(prose, "<!--"))) {
-        size_t here_at = (size_t)(at - prose);
-        end = strstr(at, "-->");
+        size_t comment = (size_t)(at - prose), number = comment;
+        char *end = strstr(at, "-->");
         if (!end) {
-            report(page->path, k + 1, "this comment is never closed; end it with --> in its line");
+            report(page, k, "this comment is never closed; end it with --> in its line");
             break;
         }
-        /* A digit that belongs to a name (W1), a version (1.2.3) or a list (1,23) is no number. */
         *at = 0;
-        bool number =
-            match("(^|[^0-9A-Za-z_.,])((-|\u2212)?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)" FRACTION ")$",
-                  prose, part);
-        size_t number_from = number ? (size_t)part[2].rm_so : here_at;
-        const char *with = check_number(page, k, c, prose + number_from,
-                                        trim(copy(at + 4, (size_t)(end - at) - 4)));
+        if (match("^([^$]*[$][^$]*[$])*[^$]*[$][^$]*$", prose, part))
+            report(page, k, "a comment inside $…$ is printed as maths; end the maths before it");
+        /* What belongs to a name (W1), a version (1.2.3) or a list (1,23) is no number. */
+        if (match("(^|[^0-9A-Za-z_.,])((-|\u2212)?([0-9]{1,3}(,[0-9]{3})+|[0-9]+)" FRACTION ")$",
+                  prose, part))
+            number = (size_t)part[2].rm_so;
+        const char *with =
+            check_number(page, k, prose + number, copy(at + 4, (size_t)(end - at) - 4));
         if (with) {
-            done = print("%s%.*s%s", done, (int)(number_from - from), line + from, with);
-            from = here_at;
+            done = print("%s%.*s%s", done, (int)(number - upto), line + upto, with);
+            upto = comment;
         }
         memset(at, ' ', (size_t)(end + 3 - at));
     }
-    if (from && strcmp(print("%s%s", done, line + from), line) != 0) {
-        page->line[k] = print("%s%s", done, line + from);
-        page->changed = true;
-    }
-    if (match("\\]\\[|^ *\\[[^]^]*\\]:|\\]\\([^)]*$|\\]\\([^)]*\\(|<(a|img) |~~~", prose, part))
-        report(page->path, k + 1,
-               "%s is a form that nothing is held to; write [text](target) in one line, and ``` "
-               "at the start of one",
+    page->line[k] = print("%s%s", done, line + upto);
+    page->changed = page->changed || strcmp(page->line[k], line) != 0;
+    if (match("\\]\\[|^ *\\[[^]^]*\\]:|\\]\\([^)]*[( ]|\\]\\([^)]*$|<(a|img) |~~~|`", prose, part))
+        report(page, k, "%s is a form that nothing is held to; write [text](target), `code`, ```",
                quote(matched(prose, part[0])));
     for (const char *s = prose; match("\\]\\(([^()]*)\\)", s, part); s += part[0].rm_eo)
-        check_link(page, k, trim(matched(s, part[1])));
+        check_link(page, k, matched(s, part[1]));
 }
 
 /* Checks the fence that opens in line k, after `at` bytes; returns its last line. */
-static size_t check_fence(struct file *page, size_t k, size_t at, const struct chapter *c) {
-    static const char known[] = " c console sh text make diff math mermaid gnuplot markdown tsv ";
-    struct fence f = {.line = k, .end = k + 1, .prefix = copy(page->line[k], at)};
-    f.info = trim(page->line[k] + at + 3);
-    f.inside = take((page->lines - k) * sizeof *f.inside);
-    for (; f.end < page->lines; f.end++) {
-        char *line = page->line[f.end];
-        bool blank = strcmp(line, trim(f.prefix)) == 0;
-        if (!blank && !starts(line, f.prefix))
-            break; /* a quotation that is over takes its fence along */
-        f.inside[f.n] = blank ? "" : line + at;
-        if (starts(trim(f.inside[f.n]), "```"))
+static size_t check_fence(struct file *page, size_t k, size_t at) {
+    static const char known[] = " c sh text make diff math mermaid gnuplot markdown tsv ";
+    struct quotation q = {.file = page, .first = k + 1, .prefix = copy(page->line[k], at)};
+    const char *info = trim(page->line[k] + at + 3), *s = NULL;
+    q.line = take(page->lines * sizeof *q.line);
+    for (size_t end = k + 1; end < page->lines; end++) {
+        s = page->line[end];
+        s = strcmp(s, trim(q.prefix)) == 0 ? "" : starts(s, q.prefix) ? s + at : NULL;
+        if (!s || starts(trim(s), "```")) /* a quotation that is over takes its fence along */
             break;
-        f.n++;
+        q.line[q.n++] = page->line[end] + (*s ? at : strlen(page->line[end]));
     }
-    if (f.end == page->lines || strcmp(trim(page->line[f.end]), trim(print("%s```", f.prefix)))) {
-        report(page->path, k + 1,
-               "this fence is not closed by line %zu; end it with its mark on a line of its own",
-               f.end);
-        return f.end - 1;
+    if (!s || strcmp(trim(s), "```") != 0) {
+        report(page, k, "this fence is not closed by line %zu; end it with ```", q.first + q.n);
+        return k + q.n;
     }
-    const char *language = copy(f.info, strcspn(f.info, " ")),
-               *rest = trim(f.info + strlen(language));
+    const char *language = copy(info, strcspn(info, " ")), *rest = trim(info + strlen(language));
+    size_t before = page->lines;
     if (strcmp(language, "console") == 0)
-        check_console(page, c, &f, rest);
+        check_console(&q, rest);
     else if (strcmp(language, "c") == 0 && *rest)
-        return f.end + check_listing(page, c, &f, rest);
+        check_listing(&q, rest);
     else if (*rest || !*language || !strstr(known, print(" %s ", language)))
-        report(page->path, k + 1,
-               "%s; write c, c NAME, c FILE: NAME, console, console FILE, or one of: sh text make "
-               "diff math mermaid gnuplot markdown tsv",
-               *f.info ? print("unknown info string \"%s\"", f.info)
-                       : "fence without an info string");
-    return f.end;
+        report(page, k, "unknown info string \"%s\"; write c NAME, console FILE, or one of%s", info,
+               known);
+    return k + q.n + 1 + page->lines - before;
 }
 
-static void check_page(const char *path, const struct chapter *c) {
-    struct file *page = require(path);
-    struct opaque open = {NULL, 0};
+static void check_page(const char *path) {
+    struct file *page = load(path), *program = program_of(chapter_of(path));
+    if (page->fault)
+        report(page, 0, "%s; a page belongs here", page->fault);
+    if (program && program->fault)
+        report(program, 0, "%s; a chapter needs its program", program->fault);
     for (size_t k = 0; k < page->lines; k++) {
         size_t at = strspn(page->line[k], " >");
-        bool fence = starts(page->line[k] + at, "```");
-        if (fence || !page->line[k][at])
-            close_opaque(page, &open);
-        if (fence)
-            k = check_fence(page, k, at, c);
+        if (starts(page->line[k] + at, "```"))
+            k = check_fence(page, k, at);
         else
-            check_prose(page, k, c, &open);
+            check_prose(page, k);
     }
-    close_opaque(page, &open);
-    for (size_t i = 0; c && !page->fault && i < c->program->marks; i++) {
-        const struct mark *m = &c->program->mark[i];
-        if (m->chapter == 0 && m->shown_on != page)
-            report(c->program->path, m->line + 1,
-                   "block \"%s\" is never shown in %s%s; add a listing ```c %s", m->name, root,
-                   path, m->name);
-    }
+    for (size_t i = 0; program && !page->fault && i < program->marks; i++)
+        if (program->mark[i].chapter == 0 && program->mark[i].shown_on != page)
+            report(program, program->mark[i].line,
+                   "block \"%s\" is never shown in %s%s; add a listing of it",
+                   program->mark[i].name, root, path);
 }
 
-/* --- the walk --------------------------------------------------------------------------------- */
-
-static const char *plural(size_t n, const char *word) {
-    return print("%zu %s%s", n, word, n == 1 ? "" : "s");
+static void check_chapter(const char *folder_path) {
+    check_page(print("%sREADME.md", folder_path));
 }
+
+/* --- the whole -------------------------------------------------------------------------------- */
 
 /* The last line: what was held, and what was not. */
 static void sum_up(void) {
-    printf("weave: %s%s, %s, %s, %s",
-           count.findings ? print("%s in ", plural(count.findings, "finding")) : "",
-           plural(count.chapters, "chapter"), plural(count.listings, "listing"),
-           plural(count.carried, "carried block"), plural(count.links, "link"));
-    if (mode == VERIFY || count.numbers)
-        printf(", %s", plural(count.numbers, "number"));
-    if (mode == VERIFY)
-        printf(", %s", plural(count.consoles, "console block"));
-    printf("%s", count.findings ? "" : " agree");
-    const char *join = "; ";
-    if (count.external)
-        printf("%s%s not followed", join, plural(count.external, "external link")), join = ", ";
-    if (count.waiting_numbers || count.waiting_consoles)
-        printf("%s%s and %s left to --verify", join, plural(count.waiting_numbers, "number"),
-               plural(count.waiting_consoles, "console block")),
-            join = ", ";
-    if (count.left_alone)
-        printf("%s%s without a result not rewritten", join, plural(count.left_alone, "number"));
-    printf("\n");
+    printf("weave: findings: %zu; chapters %zu, listings %zu, carried blocks %zu, links %zu, "
+           "numbers %zu, console blocks %zu; external links not followed %zu, numbers and console "
+           "blocks left to --verify %zu and %zu\n",
+           count.findings, count.chapters, count.listings, count.carried, count.links,
+           count.numbers, count.consoles, count.external, count.waiting_numbers,
+           count.waiting_consoles);
 }
 
 static const char help[] =
@@ -1211,46 +845,29 @@ static const char help[] =
     "  --write   rewrites carried blocks, contents, listings and numbers, and checks the rest\n"
     "Exit status: 0 when all agree, 1 with findings, 2 for a wrong option.\n";
 
-static int usage(const char *what, const char *argument) {
-    fprintf(stderr, "weave: %s %s; `weave --help` shows the usage\n", what, argument);
-    return 2;
-}
-
 int main(int arguments, char **argument) {
-    const char *folder = NULL, *chosen = NULL;
-    for (int i = 1; i < arguments; i++) {
-        const char *a = argument[i];
-        if (strcmp(a, "--help") == 0) {
-            printf("%s", help);
-            return fflush(stdout) == 0 ? 0 : 1;
-        }
-        if (strcmp(a, "--check") == 0 || strcmp(a, "--verify") == 0 || strcmp(a, "--write") == 0) {
-            if (chosen && strcmp(chosen, a) != 0)
-                return usage("two modes, the second is", a);
-            chosen = a;
-            mode = a[2] == 'v' ? VERIFY : a[2] == 'w' ? WRITE : CHECK;
-        } else if (a[0] == '-') {
-            return usage("unknown option", a);
-        } else if (folder) {
-            return usage("more than one root, the second is", a);
-        } else {
-            folder = a;
-        }
+    const char *option = arguments > 1 && argument[1][0] == '-' ? argument[1] : "--check";
+    int used = option == argument[1] ? 2 : 1;
+    mode = strcmp(option, "--verify") == 0  ? VERIFY
+           : strcmp(option, "--write") == 0 ? WRITE
+                                            : CHECK;
+    if (arguments > used + 1 || (mode == CHECK && strcmp(option, "--check") != 0)) {
+        bool asked = strcmp(option, "--help") == 0;
+        fputs(help, asked ? stdout : stderr);
+        return asked ? 0 : 2;
     }
-    if (folder && strcmp(folder, ".") != 0)
-        root = print("%s%s", folder, *folder && folder[strlen(folder) - 1] == '/' ? "" : "/");
-    if (chdir(folder ? folder : ".") != 0 || !(here = realpath(".", NULL))) {
-        fprintf(stderr, "weave: %s: %s; the root is the folder that holds chapters/\n", folder,
-                strerror(errno));
+    if (arguments > used && chdir(argument[used]) != 0) {
+        fprintf(stderr, "weave: %s: %s\n", argument[used], strerror(errno));
         return 1;
     }
-    load_chapters();
-    hold_programs();
-    check_page("README.md", NULL);
+    root = arguments > used ? print("%s/", argument[used]) : "";
+    visit("chapters/*/*.c", hold_source);
+    check_page("README.md");
     if (access("data", F_OK) == 0)
-        check_page("data/README.md", NULL);
-    for (size_t i = 0; i < count.chapters; i++)
-        check_page(print("chapters/%s/README.md", chapters[i].folder), &chapters[i]);
+        check_page("data/README.md");
+    count.chapters = visit("chapters/*/", check_chapter);
+    if (count.chapters == 0)
+        report(load("chapters"), 0, "no chapter is here; name the root of the book");
     for (struct file *f = files; f; f = f->next)
         if (f->changed && !refused && !save(f))
             return 1;
@@ -1259,5 +876,5 @@ int main(int arguments, char **argument) {
         fprintf(stderr, "weave: stdout: %s\n", strerror(errno));
         return 1;
     }
-    return count.findings ? 1 : 0;
+    return count.findings > 0;
 }
