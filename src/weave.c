@@ -59,29 +59,26 @@ static struct {
 
 /* A run takes milliseconds and a few megabytes, so nothing is freed. What is not touched of this
    pool costs nothing, and it starts as zeros. */
+static _Alignas(max_align_t) char pool[64 << 20];
+static size_t used;
+
 static void *take(size_t n) {
-    static max_align_t pool[(64 << 20) / sizeof(max_align_t)];
-    static size_t used;
-    size_t units = (n + sizeof *pool - 1) / sizeof *pool;
-    if (units > sizeof pool / sizeof *pool - used) {
+    char *start = pool + used;
+    if (n > sizeof pool - used) {
         fprintf(stderr, "weave: out of memory\n");
         exit(1);
     }
-    used += units;
-    return pool + used - units;
+    used += (n + _Alignof(max_align_t) - 1) / _Alignof(max_align_t) * _Alignof(max_align_t);
+    return start;
 }
 
 /* sprintf into memory of its own. */
 __attribute__((format(printf, 1, 2))) static char *print(const char *format, ...) {
-    va_list list, again;
+    va_list list;
     va_start(list, format);
-    va_copy(again, list);
-    int n = vsnprintf(NULL, 0, format, list);
-    char *s = take((size_t)n + 1);
-    vsnprintf(s, (size_t)n + 1, format, again);
-    va_end(again);
+    int n = vsnprintf(pool + used, sizeof pool - used, format, list);
     va_end(list);
-    return s;
+    return take((size_t)n + 1);
 }
 
 static char *copy(const char *s, size_t n) {
@@ -110,9 +107,9 @@ static const char *quote(const char *line) {
     return n ? print("\"%.*s%s\"", (int)n, s, s[n] ? "…" : "") : "an empty line";
 }
 
-/* Matches an extended regular expression; `part` takes the places of the whole and of up to three
+/* Matches an extended regular expression; `part` takes the places of the whole and of up to seven
    parentheses. Each expression is a literal, so its address tells whether we compiled it before. */
-static bool match(const char *expression, const char *s, regmatch_t part[4]) {
+static bool match(const char *expression, const char *s, regmatch_t part[8]) {
     static struct {
         const char *expression;
         regex_t compiled;
@@ -123,11 +120,12 @@ static bool match(const char *expression, const char *s, regmatch_t part[4]) {
     if (!known[k].expression)
         regcomp(&known[k].compiled, expression, REG_EXTENDED);
     known[k].expression = expression;
-    return regexec(&known[k].compiled, s, 4, part, 0) == 0;
+    return regexec(&known[k].compiled, s, 8, part, 0) == 0;
 }
 
+/* What a parenthesis matched; an empty string where it took no part. */
 static char *matched(const char *s, regmatch_t part) {
-    return copy(s + part.rm_so, (size_t)(part.rm_eo - part.rm_so));
+    return part.rm_so < 0 ? "" : copy(s + part.rm_so, (size_t)(part.rm_eo - part.rm_so));
 }
 
 /* --- files ------------------------------------------------------------------------------------ */
@@ -138,8 +136,7 @@ struct mark {
     long chapter; /* the home of a carried block, 0 for a block at home, or PART */
     size_t line, first, end;
     bool listed;                 /* in the contents */
-    const struct file *shown_on; /* the page that showed it last, and where */
-    size_t shown_line;
+    const struct file *shown_on; /* the page that showed it last */
 };
 enum { PART = -1 };
 
@@ -252,7 +249,7 @@ static void replace(const struct quotation *q, char *const *with, size_t n) {
 
 /* Holds a quotation to its block. */
 static void hold_quotation(const struct quotation *q, const struct file *home,
-                           const struct mark *block, const char *what, const char *cure) {
+                           const struct mark *block, const char *what) {
     char **line = home->line + block->first;
     size_t n = block->end - block->first, k = 0;
     while (k < q->n && k < n && strcmp(q->line[k], line[k]) == 0)
@@ -262,9 +259,9 @@ static void hold_quotation(const struct quotation *q, const struct file *home,
     if (mode == WRITE)
         replace(q, line, n);
     else
-        report(q->file, q->first + k, "%s: here %s, %s%s:%zu has %s; %s", what,
+        report(q->file, q->first + k, "%s: here %s, %s%s:%zu has %s; `make weave` copies it", what,
                k < q->n ? quote(q->line[k]) : "nothing more", root, home->path,
-               block->first + k + 1, k < n ? quote(line[k]) : "nothing more", cure);
+               block->first + k + 1, k < n ? quote(line[k]) : "nothing more");
 }
 
 /* --- programs and their blocks ---------------------------------------------------------------- */
@@ -300,7 +297,7 @@ static void find_marks(struct file *f) {
     f->mark = take(f->lines * sizeof *f->mark);
     for (size_t k = 0; k < f->lines; k++) {
         const char *line = f->line[k];
-        regmatch_t part[4];
+        regmatch_t part[8];
         bool is_part = match("^/\\* === ([IVX]+\\.) .* =+ \\*/$", line, part);
         bool is_guard = starts(line, "#ifndef WORKBOOK_TEST");
         bool is_banner = starts(line, "/* --- "), is_copy = strstr(line, "(chapter");
@@ -343,18 +340,16 @@ static size_t visit(const char *pattern, void (*function)(const char *path)) {
 
 /* The number of the chapter that a path lies in, 0 outside the chapters. */
 static long chapter_of(const char *path) {
-    return starts(path, "chapters/") ? strtol(path + strlen("chapters/"), NULL, 10) : 0;
+    return starts(path, "chapters/") ? strtol(path + 9, NULL, 10) : 0;
 }
 
 /* "05-autoencoder" of chapter 5; NULL when there is no such chapter. */
-static const char *folder;
-static void keep_folder(const char *path) {
-    path += strlen("chapters/");
-    folder = copy(path, strcspn(path, "/"));
-}
 static const char *folder_of(long chapter) {
-    folder = NULL;
-    visit(print("chapters/%02ld-*/", chapter), keep_folder);
+    glob_t found;
+    const char *pattern = print("chapters/%02ld-*/", chapter), *folder = NULL;
+    if (glob(pattern, 0, NULL, &found) == 0)
+        folder = copy(found.gl_pathv[0] + 9, strlen(found.gl_pathv[0]) - 10);
+    globfree(&found);
     return folder;
 }
 
@@ -376,13 +371,12 @@ static void hold_carried(struct file *f, const struct mark *m) {
         report(f, m->line, "block \"%s\" has no home in chapter %ld; correct its name or number",
                m->name, m->chapter);
     else
-        hold_quotation(&q, home, origin, print("carried block \"%s\" differs", m->name),
-                       "`make weave` copies it again, or give it a name of its own");
+        hold_quotation(&q, home, origin, print("carried block \"%s\" differs", m->name));
 }
 
 /* Holds line k of the contents to where its part or block starts. */
 static void hold_title(struct file *f, size_t k) {
-    regmatch_t part[4];
+    regmatch_t part[8];
     char *line = f->line[k];
     const char *title = match("^ *(.*[^ ])  +([0-9]+)$", line, part) ? matched(line, part[1]) : "";
     struct mark *m = f->mark, *end = f->mark + f->marks;
@@ -503,38 +497,34 @@ static const char *beside(const struct file *page, const char *name) {
 
 /* ```c NAME and ```c FILE: NAME. A file's name has a dot and no space, a block's before ": " has
    not. */
-static void check_listing(const struct quotation *q, const char *name) {
+static void check_listing(const struct quotation *q, const char *what) {
     struct file *page = q->file, *program = program_of(chapter_of(page->path));
-    size_t k = q->first - 1;
-    regmatch_t part[4];
-    if (match("^([^ :]+\\.[^ :]+): +(.*)$", name, part)) {
-        program = load(beside(page, matched(name, part[1])));
-        if (program->fault)
-            program = load(matched(name, part[1]));
+    regmatch_t part[8];
+    match("^(([^ :]+\\.[^ :]+): +)?(.*)$", what, part);
+    const char *file = matched(what, part[2]), *name = matched(what, part[3]);
+    if (*file) {
+        program = load(beside(page, file));
+        program = program->fault ? load(file) : program;
         find_marks(program);
-        name = matched(name, part[2]);
     }
     struct mark *m = program ? find_block(program, name) : NULL;
     if (!m) {
-        report(page, k, "block \"%s\" is not in %s; correct the name, here or in its banner", name,
-               program ? program->path : "a program of this page");
+        report(page, q->first - 1, "block \"%s\" is not in %s; correct the name, here or there",
+               name, program ? program->path : "a program of this page");
         return;
     }
     count.listings++;
     if (m->shown_on == page)
-        report(page, k, "block \"%s\" is already shown in line %zu; show it once", name,
-               m->shown_line + 1);
+        report(page, q->first - 1, "block \"%s\" is already shown here; show it once", name);
     m->shown_on = page;
-    m->shown_line = k;
-    hold_quotation(q, program, m, print("listing \"%s\" has drifted", name),
-                   "`make weave` rewrites it from the program");
+    hold_quotation(q, program, m, print("listing \"%s\" has drifted", name));
 }
 
 /* --- console blocks --------------------------------------------------------------------------- */
 
 /* The length of the number at s (which has a character before it), 0 when none starts there. */
 static size_t number_at(const char *s) {
-    regmatch_t part[4];
+    regmatch_t part[8];
     if (isalnum((unsigned char)s[-1]) || strchr("_.", s[-1]))
         return 0; /* inside a word */
     return match("^-?[0-9]+" FRACTION, s, part) ? (size_t)part[0].rm_eo : 0;
@@ -608,25 +598,24 @@ static void match_console(const struct quotation *q, const struct file *output,
 static void check_console(const struct quotation *q, const char *rest) {
     char file[256], size[32], more;
     int words = sscanf(rest, "%255s %31s %c", file, size, &more);
+    const char *folder = folder_of(chapter_of(q->file->path));
     struct tolerance t = {EXACT, 0};
-    if (words < 1) { /* commands to type */
-        for (size_t k = 0; k < q->n; k++)
-            if (*q->line[k] && !starts(q->line[k], "$ "))
-                report(q->file, q->first + k, "%s is held to nothing; write ```console FILE, or $",
-                       quote(q->line[k]));
-    } else if (words > 2 || (words == 2 && !read_tolerance(size, &t)) || q->n == 0) {
+    for (size_t k = 0; words < 1 && k < q->n; k++) /* commands to type */
+        if (*q->line[k] && !starts(q->line[k], "$ "))
+            report(q->file, q->first + k, "%s is held to nothing; write ```console FILE, or $",
+                   quote(q->line[k]));
+    if (words < 1)
+        return;
+    struct file *output = load(print("build/%s/%s", folder ? folder : "", file));
+    if (words > 2 || (words == 2 && !read_tolerance(size, &t)) || q->n == 0)
         report(q->file, q->first - 1, "unknown tolerance, or no line; write 3%%, x10 or +-0.5");
-    } else if (mode != VERIFY) {
+    else if (mode != VERIFY)
         count.waiting_consoles++;
-    } else {
-        long chapter = chapter_of(q->file->path);
-        struct file *output = load(print("build/%s/%s", folder_of(chapter), file));
-        if (!output->fault)
-            match_console(q, output, t);
-        else
-            report(q->file, q->first - 1, "%s%s %s; run `make chapter%ld` first", root,
-                   output->path, output->fault, chapter);
-    }
+    else if (output->fault)
+        report(q->file, q->first - 1, "%s%s %s; run the chapter first", root, output->path,
+               output->fault);
+    else
+        match_console(q, output, t);
 }
 
 /* --- numbers in sentences --------------------------------------------------------------------- */
@@ -648,50 +637,43 @@ static const char *find_result(const struct file *table, const char *name) {
 static const char *check_number(const struct file *page, size_t k, const char *stated,
                                 const char *comment) {
     struct tolerance t = {ROUNDED, 0};
-    regmatch_t part[4];
-    bool good = match("^ =([^ ]+)( ([^ ]+))? $", comment, part);
-    const char *size = good && part[3].rm_so > 0 ? matched(comment, part[3]) : "";
-    const char *full = good ? matched(comment, part[1]) : "";
+    regmatch_t part[8];
+    bool good = match("^ =(([^/: ]+)/)?(([^/: ]+):)?([^/: ]+)( ([^ ]+))? $", comment, part);
     if (!good && !*stated && !starts(comment, " ="))
         return NULL; /* a remark */
+    const char *size = good ? matched(comment, part[7]) : "",
+               *own = folder_of(chapter_of(page->path));
     if (!good || !*stated || (*size && !read_tolerance(size, &t))) {
         report(page, k, "%s is broken; write NUMBER<!-- =NAME -->, or with 3%%, x10 or +-0.5",
                quote(comment));
         return NULL;
     }
-    good = match("^([^/:]+/)?([^/:]+:)?([^/:]+)$", full, part);
-    bool elsewhere = good && part[1].rm_eo > 0, recorded = good && part[2].rm_eo > 0;
-    long chapter = elsewhere ? strtol(full, NULL, 10) : chapter_of(page->path);
-    const char *name = folder_of(chapter);
-    if (!good || !name || (elsewhere && !starts(full, print("%s/", name)))) {
-        report(page, k, "=%s names no chapter's result; write NAME, NN-name/NAME or record:NAME",
-               full);
-        return NULL;
-    }
-    if (!recorded && mode == CHECK) { /* only a record is there without a run */
+    const char *folder = part[2].rm_so > 0 ? matched(comment, part[2]) : own ? own : "*";
+    const char *record = matched(comment, part[4]);
+    if (access(print("chapters/%s", folder), F_OK) != 0)
+        report(page, k, "%s names no chapter's result; write NAME, NN-name/NAME or record:NAME",
+               quote(comment));
+    if (!*record && mode == CHECK) { /* only a record is there without a run */
         count.waiting_numbers++;
         return NULL;
     }
-    struct file *table =
-        load(recorded ? print("chapters/%s/recorded/%.*s.tsv", name,
-                              (int)(part[2].rm_eo - part[2].rm_so - 1), full + part[2].rm_so)
-                      : print("build/%s/results.tsv", name));
-    const char *row = find_result(table, full + part[3].rm_so);
+    struct file *table = load(*record ? print("chapters/%s/recorded/%s.tsv", folder, record)
+                                      : print("build/%s/results.tsv", folder));
+    const char *row = find_result(table, matched(comment, part[5]));
     double value = row ? strtod(row, NULL) : (double)NAN;
     bool told = table->fault && table->told == page; /* once a page is enough */
     if (mode == WRITE && isfinite(value))
         return print_like(stated, value);
-    if (mode == WRITE && !recorded) {
+    if (mode == WRITE && !*record) {
         count.waiting_numbers++;
     } else if (row) {
         count.numbers++;
         if (!agree(read_number(stated, strlen(stated)), t, value))
-            report(page, k, "states %s for %s, but %s%s has %.6g; `make weave` rewrites it", stated,
-                   full, root, table->path, value);
+            report(page, k, "states %s, but %s%s has %.6g for %s; `make weave` rewrites it", stated,
+                   root, table->path, value, quote(comment));
     } else if (!told) {
-        report(page, k, "=%s is not in %s%s%s; correct it, or run `make %s%ld` first", full, root,
-               table->path, table->fault ? ", which cannot be read" : "",
-               recorded ? "record" : "chapter", chapter);
+        report(page, k, "%s is not in %s%s%s; correct it, or run the chapter", quote(comment), root,
+               table->path, table->fault ? ", which cannot be read" : "");
         table->told = page;
     }
     return NULL;
@@ -738,7 +720,7 @@ static void check_prose(struct file *page, size_t k) {
     char *line = page->line[k], *prose = print("%s", line), *at;
     const char *done = ""; /* what --write makes of the line up to byte `upto` */
     size_t upto = 0;
-    regmatch_t part[4];
+    regmatch_t part[8];
     while (match("`[^`]+`", prose, part)) /* what stands in code is no link and no number */
         memset(prose + part[0].rm_so, ' ', (size_t)(part[0].rm_eo - part[0].rm_so));
     while ((at = strstr(prose, "<!--"))) {
@@ -827,16 +809,6 @@ static void check_chapter(const char *folder_path) {
 
 /* --- the whole -------------------------------------------------------------------------------- */
 
-/* The last line: what was held, and what was not. */
-static void sum_up(void) {
-    printf("weave: findings: %zu; chapters %zu, listings %zu, carried blocks %zu, links %zu, "
-           "numbers %zu, console blocks %zu; external links not followed %zu, numbers and console "
-           "blocks left to --verify %zu and %zu\n",
-           count.findings, count.chapters, count.listings, count.carried, count.links,
-           count.numbers, count.consoles, count.external, count.waiting_numbers,
-           count.waiting_consoles);
-}
-
 static const char help[] =
     "usage: weave [--check | --verify | --write] [ROOT]\n"
     "Holds the pages under ROOT (default: .) to the programs and to their runs.\n"
@@ -847,20 +819,20 @@ static const char help[] =
 
 int main(int arguments, char **argument) {
     const char *option = arguments > 1 && argument[1][0] == '-' ? argument[1] : "--check";
-    int used = option == argument[1] ? 2 : 1;
-    mode = strcmp(option, "--verify") == 0  ? VERIFY
-           : strcmp(option, "--write") == 0 ? WRITE
-                                            : CHECK;
-    if (arguments > used + 1 || (mode == CHECK && strcmp(option, "--check") != 0)) {
+    int next = option == argument[1] ? 2 : 1;
+    mode = !strcmp(option, "--verify") ? VERIFY : !strcmp(option, "--write") ? WRITE : CHECK;
+    if (arguments > next + 1 || (mode == CHECK && strcmp(option, "--check") != 0)) {
         bool asked = strcmp(option, "--help") == 0;
         fputs(help, asked ? stdout : stderr);
         return asked ? 0 : 2;
     }
-    if (arguments > used && chdir(argument[used]) != 0) {
-        fprintf(stderr, "weave: %s: %s\n", argument[used], strerror(errno));
-        return 1;
+    if (arguments > next) {
+        root = print("%s/", argument[next]);
+        if (chdir(argument[next]) != 0) {
+            fprintf(stderr, "weave: %s: %s\n", argument[next], strerror(errno));
+            return 1;
+        }
     }
-    root = arguments > used ? print("%s/", argument[used]) : "";
     visit("chapters/*/*.c", hold_source);
     check_page("README.md");
     if (access("data", F_OK) == 0)
@@ -871,9 +843,14 @@ int main(int arguments, char **argument) {
     for (struct file *f = files; f; f = f->next)
         if (f->changed && !refused && !save(f))
             return 1;
-    sum_up();
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        fprintf(stderr, "weave: stdout: %s\n", strerror(errno));
+    printf("weave: findings: %zu; chapters %zu, listings %zu, carried blocks %zu, links %zu, "
+           "numbers %zu, console blocks %zu; external links not followed %zu, numbers and console "
+           "blocks left to --verify %zu and %zu\n",
+           count.findings, count.chapters, count.listings, count.carried, count.links,
+           count.numbers, count.consoles, count.external, count.waiting_numbers,
+           count.waiting_consoles);
+    if (fflush(stdout) != 0) {
+        perror("weave: stdout");
         return 1;
     }
     return count.findings > 0;
