@@ -24,9 +24,8 @@
    TOL is 3% (of the measured value), x10 (within that factor), +-0.5 (absolute). Without one, a
    stated number must be the result rounded to the digits printed, and a quoted console line exact.
 
-   Every finding is one line, `file:line: what; what to do`, on stderr. What was looked at, and what
-   was left for another mode, is counted in the last line on stdout. Of markdown we read what the
-   pages use, and say so where we meet something else.
+   Every finding is one line, `file:line: what; what to do`, on stderr; the last line on stdout counts
+   what was looked at. Of markdown we read what the pages use, and say where we meet something else.
 
    Build:  cc -std=c11 -O2 weave.c -o weave -lm */
 #define _POSIX_C_SOURCE 200809L
@@ -45,10 +44,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* What differs is reported; WRITE repairs in memory what it can, reports the rest, and saves. */
+/* What differs is reported. WRITE repairs in memory what it can, reports the rest, and saves in the
+   end; a finding that forbids to write sets CHECK. */
 static enum { CHECK, VERIFY, WRITE } mode = CHECK;
 static const char *root = ""; /* what stands before a path in a message: "" or "folder/" */
-static bool refused;          /* something was found that forbids to write */
 
 static struct {
     size_t findings, chapters, listings, carried, links, external;
@@ -145,9 +144,8 @@ struct file {
     const char *path, *fault;
     char *text, **line;
     size_t lines, marks;
-    struct mark *mark;       /* NULL until find_marks */
-    const struct file *told; /* the page that was told of the fault */
-    bool changed;
+    struct mark *mark;  /* NULL until find_marks */
+    bool changed, told; /* that it has a fault */
     struct file *next;
 };
 static struct file *files; /* all, so that none is loaded twice */
@@ -183,7 +181,9 @@ static const char *read_lines(struct file *f) {
     return NULL;
 }
 
-static struct file *load(const char *path) {
+/* Loads a file, or finds it where it was loaded before. One that must be there comes with what to do
+   when it is not. */
+static struct file *load(const char *path, const char *cure) {
     for (struct file *f = files; f; f = f->next)
         if (strcmp(f->path, path) == 0)
             return f;
@@ -192,6 +192,8 @@ static struct file *load(const char *path) {
     f->next = files;
     files = f;
     f->fault = read_lines(f);
+    if (f->fault && cure)
+        report(f, 0, "%s; %s", f->fault, cure);
     return f;
 }
 
@@ -204,14 +206,13 @@ static bool save(const struct file *f) {
     for (size_t k = 0; good && k < f->lines; k++)
         good = fprintf(out, "%s\n", f->line[k]) > 0;
     good = good && fflush(out) == 0 && rename(temporary, f->path) == 0;
-    if (good) {
+    if (good)
         printf("weave: wrote %s%s\n", root, f->path);
-    } else {
+    else
         fprintf(stderr, "weave: %s%s: cannot be written: %s; it is as it was\n", root, f->path,
                 strerror(errno));
-        if (out)
-            remove(temporary);
-    }
+    if (out && !good)
+        remove(temporary);
     if (out)
         fclose(out);
     return good;
@@ -254,11 +255,10 @@ static void hold_quotation(const struct quotation *q, const struct file *home,
     size_t n = block->end - block->first, k = 0;
     while (k < q->n && k < n && strcmp(q->line[k], line[k]) == 0)
         k++;
-    if (k == q->n && k == n)
-        return;
-    if (mode == WRITE)
+    bool same = k == q->n && k == n;
+    if (!same && mode == WRITE)
         replace(q, line, n);
-    else
+    else if (!same)
         report(q->file, q->first + k, "%s: here %s, %s%s:%zu has %s; `make weave` copies it", what,
                k < q->n ? quote(q->line[k]) : "nothing more", root, home->path,
                block->first + k + 1, k < n ? quote(line[k]) : "nothing more");
@@ -283,15 +283,14 @@ static void end_block(const struct file *f, struct mark *m, size_t k) {
     for (size_t i = m->first; i < k; i++)
         if (starts(trim(f->line[i]), "```")) {
             report(f, i, "three backticks would end a listing; nothing is written before they go");
-            refused = true;
+            mode = CHECK;
         }
 }
 
 /* Finds the banners and the part lines, and with them the blocks. A block also ends where main's
-   guard begins, and before the guard's last line, which is the file's. */
+   guard begins, and before an #endif that ends the file. */
 static void find_marks(struct file *f) {
     struct mark *open = NULL;
-    size_t last = f->lines;
     if (f->mark || f->fault)
         return;
     f->mark = take(f->lines * sizeof *f->mark);
@@ -301,8 +300,6 @@ static void find_marks(struct file *f) {
         bool is_part = match("^/\\* === ([IVX]+\\.) .* =+ \\*/$", line, part);
         bool is_guard = starts(line, "#ifndef WORKBOOK_TEST");
         bool is_banner = starts(line, "/* --- "), is_copy = strstr(line, "(chapter");
-        if (is_guard && starts(f->line[f->lines - 1], "#endif"))
-            last = f->lines - 1;
         if (open && (is_part || is_guard || is_banner)) {
             end_block(f, open, k);
             open = NULL;
@@ -323,7 +320,7 @@ static void find_marks(struct file *f) {
         }
     }
     if (open)
-        end_block(f, open, last);
+        end_block(f, open, f->lines - starts(f->line[f->lines - 1], "#endif"));
 }
 
 /* --- chapters --------------------------------------------------------------------------------- */
@@ -338,35 +335,31 @@ static size_t visit(const char *pattern, void (*function)(const char *path)) {
     return n;
 }
 
-/* The number of the chapter that a path lies in, 0 outside the chapters. */
-static long chapter_of(const char *path) {
-    return starts(path, "chapters/") ? strtol(path + 9, NULL, 10) : 0;
+/* "05-autoencoder" of a path in that chapter; NULL outside the chapters. */
+static const char *folder_of(const char *path) {
+    return starts(path, "chapters/") ? copy(path + 9, strcspn(path + 9, "/")) : NULL;
 }
 
-/* "05-autoencoder" of chapter 5; NULL when there is no such chapter. */
-static const char *folder_of(long chapter) {
-    glob_t found;
-    const char *pattern = print("chapters/%02ld-*/", chapter), *folder = NULL;
-    if (glob(pattern, 0, NULL, &found) == 0)
-        folder = copy(found.gl_pathv[0] + 9, strlen(found.gl_pathv[0]) - 10);
-    globfree(&found);
-    return folder;
-}
-
-/* A chapter's program has the name of its folder. It may have a fault; NULL is for no chapter. */
-static struct file *program_of(long chapter) {
-    const char *name = folder_of(chapter);
-    struct file *f = name ? load(print("chapters/%s/%s.c", name, strchr(name, '-') + 1)) : NULL;
-    if (f)
-        find_marks(f);
+/* A chapter's program has the name of its folder. It may have a fault; NULL outside the chapters. */
+static struct file *program_of(const char *folder) {
+    const char *dash = folder ? strchr(folder, '-') : NULL;
+    if (!dash)
+        return NULL;
+    struct file *f = load(print("chapters/%s/%s.c", folder, dash + 1), "a program belongs here");
+    find_marks(f);
     return f;
 }
 
 static void hold_carried(struct file *f, const struct mark *m) {
-    const struct file *home = program_of(m->chapter);
+    glob_t found;
+    bool exists = glob(print("chapters/%02ld-*/", m->chapter), 0, NULL, &found) == 0;
+    const struct file *home = exists ? program_of(folder_of(found.gl_pathv[0])) : NULL;
     const struct mark *origin = home ? find_block(home, m->name) : NULL;
     struct quotation q = {f, m->first, m->end - m->first, f->line + m->first, ""};
     count.carried++;
+    globfree(&found);
+    if (home && home->fault)
+        return; /* which was reported */
     if (!origin || origin->chapter)
         report(f, m->line, "block \"%s\" has no home in chapter %ld; correct its name or number",
                m->name, m->chapter);
@@ -391,21 +384,18 @@ static void hold_title(struct file *f, size_t k) {
     m->listed = true;
     int width = (int)(part[2].rm_eo - part[1].rm_eo) - 2; /* flush right, as it was */
     char *right = print("%.*s  %*zu", (int)part[1].rm_eo, line, width, m->line + 1);
-    if (strcmp(right, line) != 0 && mode == WRITE) {
-        f->line[k] = right;
-        f->changed = true;
-    } else if (strcmp(right, line) != 0) {
+    bool same = strcmp(right, line) == 0;
+    if (!same && mode != WRITE)
         report(f, k, "%s starts in line %zu, not %s; `make weave` corrects the contents", title,
                m->line + 1, matched(line, part[2]));
-    }
+    f->changed = f->changed || !same;
+    f->line[k] = right;
 }
 
 /* Holds a C file. Copies move lines, so the contents come after them: what stands in the header
    between a line with that word and a blank one. */
 static void hold_source(const char *path) {
-    struct file *f = load(path);
-    if (f->fault)
-        report(f, 0, "%s; a program belongs here", f->fault);
+    struct file *f = load(path, "a program belongs here");
     find_marks(f);
     for (size_t i = 0; i < f->marks; i++)
         if (f->mark[i].chapter > 0)
@@ -422,16 +412,12 @@ static void hold_source(const char *path) {
 
 /* --- numbers ---------------------------------------------------------------------------------- */
 
-#define DIGITS   "0123456789"
-#define FRACTION "(\\.[0-9]+)?(e[-+]?[0-9]+)?"
+#define DIGITS    "0123456789"
+#define FRACTION  "(\\.[0-9]+)?(e[-+]?[0-9]+)?"
+#define TOLERANCE "( ([0-9.]+%|x[1-9][0-9.]*|[+]-[0-9.]+))?"
 
 struct number {
     double value, half_digit; /* half of its last digit: what rounding may have changed */
-};
-
-struct tolerance {
-    enum { EXACT, ROUNDED, RELATIVE, FACTOR, ABSOLUTE } kind;
-    double size;
 };
 
 /* Reads the n bytes of a number: strtod knows no commas and not the book's minus. */
@@ -450,10 +436,10 @@ static struct number read_number(const char *s, size_t n) {
 
 /* Prints a value with as many digits as another number, and an e or commas if that has some. */
 static const char *print_like(const char *form, double value) {
-    const char *point = strchr(form, '.'), *digits = strpbrk(form, DIGITS);
+    const char *point = strchr(form, '.'), *digits = strpbrk(form, DIGITS), *e = strchr(form, 'e');
     int decimals = point ? (int)strspn(point + 1, DIGITS) : 0;
     bool commas = strchr(form, ',') || strspn(digits, DIGITS) < 4; /* past 999: 3,136 */
-    char *s = print(strchr(form, 'e') ? "%.*e" : "%.*f", decimals, fabs(value));
+    char *s = print(e ? "%.*e" : "%.*f", decimals, fabs(value));
     size_t mantissa = strcspn(s, "e"), whole = strcspn(s, ".e");
     bool negative = value < 0 && strcspn(s, "123456789") < mantissa; /* no minus before a zero */
     const char *out = !negative ? "" : *form == '-' ? "-" : "\u2212";
@@ -461,34 +447,25 @@ static const char *print_like(const char *form, double value) {
         bool comma = commas && i && i < whole && (whole - i) % 3 == 0;
         out = print("%s%s%c", out, comma ? "," : "", s[i]);
     }
-    return s[mantissa] ? print("%se%ld", out, strtol(s + mantissa + 1, NULL, 10)) : out;
+    if (!e)
+        return out;
+    return print("%se%0*ld", out, (int)strlen(e + 1), strtol(s + mantissa + 1, NULL, 10));
 }
 
-/* A number that is the result rounded to its own digits agrees under every tolerance but EXACT,
-   which compares texts: what --write prints must always pass. */
-static bool agree(struct number stated, struct tolerance t, double actual) {
+/* A number that is the result rounded to its own digits agrees under every tolerance: what --write
+   prints must always pass. */
+static bool agree(struct number stated, const char *tolerance, double actual) {
     double off = fabs(actual - stated.value) / (1 + 1e-9); /* 98.25 may print as 98.2 or 98.3 */
+    double size = strtod(tolerance + strspn(tolerance, "x+-"), NULL);
     if (!isfinite(actual) || off <= stated.half_digit)
         return isfinite(actual);
-    if (t.kind == RELATIVE)
-        return off <= t.size / 100 * fabs(actual);
-    if (t.kind == FACTOR)
-        return stated.value * actual > 0 && fabs(actual) <= t.size * fabs(stated.value) &&
-               fabs(stated.value) <= t.size * fabs(actual);
-    return t.kind == ABSOLUTE && off <= t.size;
+    if (*tolerance == 'x')
+        return stated.value * actual > 0 && fabs(actual) <= size * fabs(stated.value) &&
+               fabs(stated.value) <= size * fabs(actual);
+    return off <= (*tolerance == '+' ? size : size / 100 * fabs(actual));
 }
 
-/* 3%, x10, +-0.5. */
-static bool read_tolerance(const char *s, struct tolerance *t) {
-    t->kind = *s == 'x' ? FACTOR : starts(s, "+-") ? ABSOLUTE : RELATIVE;
-    s += t->kind == FACTOR ? 1 : t->kind == ABSOLUTE ? 2 : 0;
-    char *end;
-    t->size = strtod(s, &end);
-    return isdigit((unsigned char)*s) && strcmp(end, t->kind == RELATIVE ? "%" : "") == 0 &&
-           (t->kind != FACTOR || t->size >= 1);
-}
-
-/* --- listings --------------------------------------------------------------------------------- */
+/* --- listings and console blocks -------------------------------------------------------------- */
 
 static const char *beside(const struct file *page, const char *name) {
     const char *slash = strrchr(page->path, '/');
@@ -498,13 +475,13 @@ static const char *beside(const struct file *page, const char *name) {
 /* ```c NAME and ```c FILE: NAME. A file's name has a dot and no space, a block's before ": " has
    not. */
 static void check_listing(const struct quotation *q, const char *what) {
-    struct file *page = q->file, *program = program_of(chapter_of(page->path));
+    struct file *page = q->file, *program = program_of(folder_of(page->path));
     regmatch_t part[8];
     match("^(([^ :]+\\.[^ :]+): +)?(.*)$", what, part);
     const char *file = matched(what, part[2]), *name = matched(what, part[3]);
     if (*file) {
-        program = load(beside(page, file));
-        program = program->fault ? load(file) : program;
+        program = load(beside(page, file), NULL);
+        program = program->fault ? load(file, NULL) : program;
         find_marks(program);
     }
     struct mark *m = program ? find_block(program, name) : NULL;
@@ -520,8 +497,6 @@ static void check_listing(const struct quotation *q, const char *what) {
     hold_quotation(q, program, m, print("listing \"%s\" has drifted", name));
 }
 
-/* --- console blocks --------------------------------------------------------------------------- */
-
 /* The length of the number at s (which has a character before it), 0 when none starts there. */
 static size_t number_at(const char *s) {
     regmatch_t part[8];
@@ -530,19 +505,20 @@ static size_t number_at(const char *s) {
     return match("^-?[0-9]+" FRACTION, s, part) ? (size_t)part[0].rm_eo : 0;
 }
 
-/* Whether a quoted line is this line of the output: numbers agree within the tolerance, and … stands
-   for anything. `reach` tells how far into the quotation the two went together. */
-static bool same_line(const char *quoted, const char *line, struct tolerance t, size_t *reach) {
+/* Whether a quoted line is this line of the output: numbers agree within the tolerance (NULL: they
+   are text like the rest), and … stands for anything. `reach` tells how far into the quotation the two went together. */
+static bool same_line(const char *quoted, const char *line, const char *tolerance, size_t *reach) {
     for (size_t n, m, at = 0;; quoted += m ? n : 1, line += m ? m : 1, at += m ? n : 1) {
         *reach = at > *reach ? at : *reach;
         if (starts(quoted, "…")) {
-            for (quoted += strlen("…"); *line && !same_line(quoted, line, t, reach);)
+            for (quoted += strlen("…"); *line && !same_line(quoted, line, tolerance, reach);)
                 line++;
             return *line || !*quoted;
         }
-        n = t.kind == EXACT ? 0 : number_at(quoted);
+        n = tolerance ? number_at(quoted) : 0;
         m = n ? number_at(line) : 0;
-        if (m ? !agree(read_number(quoted, n), t, read_number(line, m).value) : *quoted != *line)
+        if (m ? !agree(read_number(quoted, n), tolerance, read_number(line, m).value)
+              : *quoted != *line)
             return false;
         if (!*quoted)
             return true;
@@ -563,16 +539,16 @@ static char **squeeze(char *const *line, size_t n) {
 /* Holds quoted lines to the output. Each stretch between gaps must stand in one piece, after the
    one before it; the first place that fits is as good as any. */
 static void match_console(const struct quotation *q, const struct file *output,
-                          struct tolerance t) {
+                          const char *tolerance) {
     char **quoted = squeeze(q->line, q->n), **line = squeeze(output->line, output->lines);
-    for (size_t k = 0, at = 0, n; k < q->n; k += n + 1) {
-        for (n = 0; k + n < q->n && strcmp(quoted[k + n], " ...") != 0;)
+    for (size_t k = 0, at = 0, n = 0; k < q->n; k += n + 1, n = 0) {
+        while (k + n < q->n && strcmp(quoted[k + n], " ...") != 0)
             n++;
         size_t most = 0, far = 0, nearest = at; /* the place that goes along for longest */
         for (size_t from = at; from < output->lines && most < n; from++) {
             size_t same = 0, reach = 0;
             while (same < n && from + same < output->lines &&
-                   same_line(quoted[k + same] + 1, line[from + same] + 1, t, &reach)) {
+                   same_line(quoted[k + same] + 1, line[from + same] + 1, tolerance, &reach)) {
                 same++;
                 reach = 0;
             }
@@ -583,11 +559,11 @@ static void match_console(const struct quotation *q, const struct file *output,
             }
         }
         if (most < n) {
+            const char *there = nearest < output->lines ? quote(output->line[nearest]) : "its end";
             report(q->file, q->first + k + most,
-                   "%s is not %sin %s%s, where %zu has %s; quote again or widen the tolerance",
-                   quote(q->line[k + most]), at || most ? "next " : "", root, output->path,
-                   nearest + 1,
-                   nearest < output->lines ? quote(output->line[nearest]) : "nothing more");
+                   "%s is not in %s%s, where %s comes nearest in "
+                   "line %zu; quote again or widen the tolerance",
+                   quote(q->line[k + most]), root, output->path, there, nearest + 1);
             return;
         }
         at = n ? nearest : at;
@@ -596,26 +572,24 @@ static void match_console(const struct quotation *q, const struct file *output,
 }
 
 static void check_console(const struct quotation *q, const char *rest) {
-    char file[256], size[32], more;
-    int words = sscanf(rest, "%255s %31s %c", file, size, &more);
-    const char *folder = folder_of(chapter_of(q->file->path));
-    struct tolerance t = {EXACT, 0};
-    for (size_t k = 0; words < 1 && k < q->n; k++) /* commands to type */
-        if (*q->line[k] && !starts(q->line[k], "$ "))
-            report(q->file, q->first + k, "%s is held to nothing; write ```console FILE, or $",
-                   quote(q->line[k]));
-    if (words < 1)
-        return;
-    struct file *output = load(print("build/%s/%s", folder ? folder : "", file));
-    if (words > 2 || (words == 2 && !read_tolerance(size, &t)) || q->n == 0)
+    regmatch_t part[8];
+    bool good = match("^([^ ]+)" TOLERANCE "$", rest, part);
+    const char *folder = folder_of(q->file->path), *name = good ? matched(rest, part[1]) : "";
+    struct file *output = load(print("build/%s/%s", folder ? folder : "", name), NULL);
+    if (!*rest) { /* commands to type */
+        for (size_t k = 0; k < q->n; k++)
+            if (*q->line[k] && !starts(q->line[k], "$ "))
+                report(q->file, q->first + k, "%s is held to nothing; write $ or ```console FILE",
+                       quote(q->line[k]));
+    } else if (!good || q->n == 0) {
         report(q->file, q->first - 1, "unknown tolerance, or no line; write 3%%, x10 or +-0.5");
-    else if (mode != VERIFY)
+    } else if (mode != VERIFY) {
         count.waiting_consoles++;
-    else if (output->fault)
-        report(q->file, q->first - 1, "%s%s %s; run the chapter first", root, output->path,
-               output->fault);
-    else
-        match_console(q, output, t);
+    } else if (output->fault) {
+        report(q->file, q->first - 1, "%s%s %s; run it first", root, output->path, output->fault);
+    } else {
+        match_console(q, output, part[2].rm_so < 0 ? NULL : matched(rest, part[3]));
+    }
 }
 
 /* --- numbers in sentences --------------------------------------------------------------------- */
@@ -636,63 +610,56 @@ static const char *find_result(const struct file *table, const char *name) {
    its place, or NULL. */
 static const char *check_number(const struct file *page, size_t k, const char *stated,
                                 const char *comment) {
-    struct tolerance t = {ROUNDED, 0};
     regmatch_t part[8];
-    bool good = match("^ =(([^/: ]+)/)?(([^/: ]+):)?([^/: ]+)( ([^ ]+))? $", comment, part);
+    bool good = match("^ =(([^/: ]+)/)?(([^/: ]+):)?([^/: ]+)" TOLERANCE " $", comment, part);
     if (!good && !*stated && !starts(comment, " ="))
         return NULL; /* a remark */
-    const char *size = good ? matched(comment, part[7]) : "",
-               *own = folder_of(chapter_of(page->path));
-    if (!good || !*stated || (*size && !read_tolerance(size, &t))) {
-        report(page, k, "%s is broken; write NUMBER<!-- =NAME -->, or with 3%%, x10 or +-0.5",
+    const char *folder =
+        good && part[1].rm_so > 0 ? matched(comment, part[2]) : folder_of(page->path);
+    if (!good || !*stated || !folder || access(print("chapters/%s", folder), F_OK) != 0) {
+        report(page, k,
+               "%s is no result right after a number; write =NAME, =NN-name/NAME or "
+               "=record:NAME, and then 3%%, x10 or +-0.5",
                quote(comment));
         return NULL;
     }
-    const char *folder = part[2].rm_so > 0 ? matched(comment, part[2]) : own ? own : "*";
     const char *record = matched(comment, part[4]);
-    if (access(print("chapters/%s", folder), F_OK) != 0)
-        report(page, k, "%s names no chapter's result; write NAME, NN-name/NAME or record:NAME",
-               quote(comment));
     if (!*record && mode == CHECK) { /* only a record is there without a run */
         count.waiting_numbers++;
         return NULL;
     }
     struct file *table = load(*record ? print("chapters/%s/recorded/%s.tsv", folder, record)
-                                      : print("build/%s/results.tsv", folder));
+                                      : print("build/%s/results.tsv", folder),
+                              NULL);
     const char *row = find_result(table, matched(comment, part[5]));
     double value = row ? strtod(row, NULL) : (double)NAN;
-    bool told = table->fault && table->told == page; /* once a page is enough */
     if (mode == WRITE && isfinite(value))
         return print_like(stated, value);
-    if (mode == WRITE && !*record) {
-        count.waiting_numbers++;
-    } else if (row) {
-        count.numbers++;
-        if (!agree(read_number(stated, strlen(stated)), t, value))
-            report(page, k, "states %s, but %s%s has %.6g for %s; `make weave` rewrites it", stated,
-                   root, table->path, value, quote(comment));
-    } else if (!told) {
+    count.numbers += row != NULL;
+    count.waiting_numbers += !row;
+    if (!row && !table->told && (*record || mode == VERIFY))
         report(page, k, "%s is not in %s%s%s; correct it, or run the chapter", quote(comment), root,
                table->path, table->fault ? ", which cannot be read" : "");
-        table->told = page;
-    }
+    table->told = table->fault; /* once is enough */
+    if (row && !agree(read_number(stated, strlen(stated)), matched(comment, part[7]), value))
+        report(page, k, "states %s, but %s%s has %.6g for %s; `make weave` rewrites it", stated,
+               root, table->path, value, quote(comment));
     return NULL;
 }
 
-/* --- links ------------------------------------------------------------------------------------ */
+/* --- pages and their links -------------------------------------------------------------------- */
 
 /* Whether a page has a heading with this anchor, which a git host makes of small letters, digits, -
    and _; a space becomes -, the rest goes. */
 static bool has_anchor(const struct file *page, const char *anchor) {
     for (size_t k = 0; k < page->lines; k++) {
-        char *heading = print("%s", page->line[k] + strspn(page->line[k], "#")), *to = heading;
-        if (page->line[k][0] != '#' || *heading != ' ')
-            continue;
-        for (const char *s = heading + 1; *s; s++)
+        const char *line = page->line[k] + strspn(page->line[k], "#");
+        char *slug = print("%s", line), *to = slug;
+        for (const char *s = line + (*line == ' '); *s; s++)
             if (isalnum((unsigned char)*s) || strchr(" -_", *s) || (*s & 0x80))
                 *to++ = *s == ' ' ? '-' : (char)tolower((unsigned char)*s);
         *to = 0;
-        if (strcmp(heading, anchor) == 0)
+        if (page->line[k][0] == '#' && strcmp(slug, anchor) == 0)
             return true;
     }
     return false;
@@ -710,11 +677,9 @@ static void check_link(const struct file *page, size_t k, const char *target) {
         report(page, k, "\"%s\" leads nowhere; correct the link", target);
     else if (strstr(path, "build/"))
         report(page, k, "\"%s\" leads into build/, which readers do not have; correct it", target);
-    else if (hash && !has_anchor(load(to), hash + 1))
+    else if (hash && !has_anchor(load(to, NULL), hash + 1))
         report(page, k, "no heading of %s%s has the anchor %s; correct the link", root, to, hash);
 }
-
-/* --- pages ------------------------------------------------------------------------------------ */
 
 static void check_prose(struct file *page, size_t k) {
     char *line = page->line[k], *prose = print("%s", line), *at;
@@ -784,11 +749,7 @@ static size_t check_fence(struct file *page, size_t k, size_t at) {
 }
 
 static void check_page(const char *path) {
-    struct file *page = load(path), *program = program_of(chapter_of(path));
-    if (page->fault)
-        report(page, 0, "%s; a page belongs here", page->fault);
-    if (program && program->fault)
-        report(program, 0, "%s; a chapter needs its program", program->fault);
+    struct file *page = load(path, "a page belongs here"), *program = program_of(folder_of(path));
     for (size_t k = 0; k < page->lines; k++) {
         size_t at = strspn(page->line[k], " >");
         if (starts(page->line[k] + at, "```"))
@@ -796,62 +757,50 @@ static void check_page(const char *path) {
         else
             check_prose(page, k);
     }
-    for (size_t i = 0; program && !page->fault && i < program->marks; i++)
-        if (program->mark[i].chapter == 0 && program->mark[i].shown_on != page)
-            report(program, program->mark[i].line,
-                   "block \"%s\" is never shown in %s%s; add a listing of it",
-                   program->mark[i].name, root, path);
-}
-
-static void check_chapter(const char *folder_path) {
-    check_page(print("%sREADME.md", folder_path));
+    for (size_t i = 0; program && !page->fault && i < program->marks; i++) {
+        const struct mark *m = &program->mark[i];
+        if (m->chapter == 0 && m->shown_on != page)
+            report(program, m->line, "block \"%s\" is never shown in %s%s; add a listing of it",
+                   m->name, root, path);
+    }
 }
 
 /* --- the whole -------------------------------------------------------------------------------- */
 
-static const char help[] =
-    "usage: weave [--check | --verify | --write] [ROOT]\n"
-    "Holds the pages under ROOT (default: .) to the programs and to their runs.\n"
-    "  --check   listings, carried blocks, contents, links, and the form of the rest (default)\n"
-    "  --verify  the same, and numbers and console blocks against build/\n"
-    "  --write   rewrites carried blocks, contents, listings and numbers, and checks the rest\n"
-    "Exit status: 0 when all agree, 1 with findings, 2 for a wrong option.\n";
-
 int main(int arguments, char **argument) {
-    const char *option = arguments > 1 && argument[1][0] == '-' ? argument[1] : "--check";
-    int next = option == argument[1] ? 2 : 1;
+    bool given = arguments > 1 && argument[1][0] == '-';
+    const char *option = given ? argument[1] : "--check", *folder = argument[1 + given];
     mode = !strcmp(option, "--verify") ? VERIFY : !strcmp(option, "--write") ? WRITE : CHECK;
-    if (arguments > next + 1 || (mode == CHECK && strcmp(option, "--check") != 0)) {
+    if (arguments > 2 + given || (mode == CHECK && strcmp(option, "--check") != 0)) {
         bool asked = strcmp(option, "--help") == 0;
-        fputs(help, asked ? stdout : stderr);
+        fputs(
+            "usage: weave [--check | --verify | --write] [ROOT]\n"
+            "Holds the pages of ROOT (.) to the programs (--check, which is the default) and to\n"
+            "their runs in build/ (--verify), or rewrites what differs. Exit status 1: findings.\n",
+            asked ? stdout : stderr);
         return asked ? 0 : 2;
     }
-    if (arguments > next) {
-        root = print("%s/", argument[next]);
-        if (chdir(argument[next]) != 0) {
-            fprintf(stderr, "weave: %s: %s\n", argument[next], strerror(errno));
-            return 1;
-        }
+    root = folder ? print("%s/", folder) : "";
+    if (folder && chdir(folder) != 0) {
+        fprintf(stderr, "weave: %s: %s\n", folder, strerror(errno));
+        return 1;
     }
     visit("chapters/*/*.c", hold_source);
     check_page("README.md");
-    if (access("data", F_OK) == 0)
-        check_page("data/README.md");
-    count.chapters = visit("chapters/*/", check_chapter);
+    visit("data/README.md", check_page);
+    count.chapters = visit("chapters/*/README.md", check_page);
     if (count.chapters == 0)
-        report(load("chapters"), 0, "no chapter is here; name the root of the book");
+        report(load("chapters", NULL), 0, "no chapter is here; name the root of the book");
     for (struct file *f = files; f; f = f->next)
-        if (f->changed && !refused && !save(f))
+        if (f->changed && mode == WRITE && !save(f))
             return 1;
     printf("weave: findings: %zu; chapters %zu, listings %zu, carried blocks %zu, links %zu, "
-           "numbers %zu, console blocks %zu; external links not followed %zu, numbers and console "
-           "blocks left to --verify %zu and %zu\n",
+           "numbers %zu, console blocks %zu; external links not followed %zu, left to --verify %zu "
+           "numbers and %zu console blocks\n",
            count.findings, count.chapters, count.listings, count.carried, count.links,
            count.numbers, count.consoles, count.external, count.waiting_numbers,
            count.waiting_consoles);
-    if (fflush(stdout) != 0) {
+    if (fflush(stdout) != 0)
         perror("weave: stdout");
-        return 1;
-    }
-    return count.findings > 0;
+    return ferror(stdout) || count.findings > 0;
 }
