@@ -447,9 +447,8 @@ static const char *print_like(const char *form, double value) {
         bool comma = commas && i && i < whole && (whole - i) % 3 == 0;
         out = print("%s%s%c", out, comma ? "," : "", s[i]);
     }
-    if (!e)
-        return out;
-    return print("%se%0*ld", out, (int)strlen(e + 1), strtol(s + mantissa + 1, NULL, 10));
+    long power = e ? strtol(s + mantissa + 1, NULL, 10) : 0;
+    return e ? print("%se%0*ld", out, (int)strlen(e + 1), power) : out;
 }
 
 /* A number that is the result rounded to its own digits agrees under every tolerance: what --write
@@ -538,8 +537,7 @@ static char **squeeze(char *const *line, size_t n) {
 
 /* Holds quoted lines to the output. Each stretch between gaps must stand in one piece, after the
    one before it; the first place that fits is as good as any. */
-static void match_console(const struct quotation *q, const struct file *output,
-                          const char *tolerance) {
+static void match_console(const struct quotation *q, const struct file *output, const char *tol) {
     char **quoted = squeeze(q->line, q->n), **line = squeeze(output->line, output->lines);
     for (size_t k = 0, at = 0, n = 0; k < q->n; k += n + 1, n = 0) {
         while (k + n < q->n && strcmp(quoted[k + n], " ...") != 0)
@@ -548,7 +546,7 @@ static void match_console(const struct quotation *q, const struct file *output,
         for (size_t from = at; from < output->lines && most < n; from++) {
             size_t same = 0, reach = 0;
             while (same < n && from + same < output->lines &&
-                   same_line(quoted[k + same] + 1, line[from + same] + 1, tolerance, &reach)) {
+                   same_line(quoted[k + same] + 1, line[from + same] + 1, tol, &reach)) {
                 same++;
                 reach = 0;
             }
@@ -561,8 +559,7 @@ static void match_console(const struct quotation *q, const struct file *output,
         if (most < n) {
             const char *there = nearest < output->lines ? quote(output->line[nearest]) : "its end";
             report(q->file, q->first + k + most,
-                   "%s is not in %s%s, where %s comes nearest in "
-                   "line %zu; quote again or widen the tolerance",
+                   "%s is not in %s%s, where %s is nearest, in line %zu; quote the run again",
                    quote(q->line[k + most]), root, output->path, there, nearest + 1);
             return;
         }
@@ -618,8 +615,7 @@ static const char *check_number(const struct file *page, size_t k, const char *s
         good && part[1].rm_so > 0 ? matched(comment, part[2]) : folder_of(page->path);
     if (!good || !*stated || !folder || access(print("chapters/%s", folder), F_OK) != 0) {
         report(page, k,
-               "%s is no result right after a number; write =NAME, =NN-name/NAME or "
-               "=record:NAME, and then 3%%, x10 or +-0.5",
+               "%s is no result after a number; write =NAME, =NN-name/NAME or =record:NAME",
                quote(comment));
         return NULL;
     }
@@ -772,13 +768,11 @@ int main(int arguments, char **argument) {
     const char *option = given ? argument[1] : "--check", *folder = argument[1 + given];
     mode = !strcmp(option, "--verify") ? VERIFY : !strcmp(option, "--write") ? WRITE : CHECK;
     if (arguments > 2 + given || (mode == CHECK && strcmp(option, "--check") != 0)) {
-        bool asked = strcmp(option, "--help") == 0;
-        fputs(
-            "usage: weave [--check | --verify | --write] [ROOT]\n"
-            "Holds the pages of ROOT (.) to the programs (--check, which is the default) and to\n"
-            "their runs in build/ (--verify), or rewrites what differs. Exit status 1: findings.\n",
-            asked ? stdout : stderr);
-        return asked ? 0 : 2;
+        fputs("usage: weave [--check | --verify | --write] [ROOT]\n"
+              "Holds the pages under ROOT to the programs (--check, the default), and to their\n"
+              "runs in build/ (--verify), or rewrites what differs. Exit status 1: findings.\n",
+              strcmp(option, "--help") ? stderr : stdout);
+        return strcmp(option, "--help") ? 2 : 0;
     }
     root = folder ? print("%s/", folder) : "";
     if (folder && chdir(folder) != 0) {
@@ -795,11 +789,11 @@ int main(int arguments, char **argument) {
         if (f->changed && mode == WRITE && !save(f))
             return 1;
     printf("weave: findings: %zu; chapters %zu, listings %zu, carried blocks %zu, links %zu, "
-           "numbers %zu, console blocks %zu; external links not followed %zu, left to --verify %zu "
-           "numbers and %zu console blocks\n",
+           "numbers %zu, console blocks %zu; left to --verify: numbers %zu, console blocks %zu; "
+           "not followed: external links %zu\n",
            count.findings, count.chapters, count.listings, count.carried, count.links,
-           count.numbers, count.consoles, count.external, count.waiting_numbers,
-           count.waiting_consoles);
+           count.numbers, count.consoles, count.waiting_numbers, count.waiting_consoles,
+           count.external);
     if (fflush(stdout) != 0)
         perror("weave: stdout");
     return ferror(stdout) || count.findings > 0;
