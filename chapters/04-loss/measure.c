@@ -33,7 +33,6 @@ void draw_gradients(void) {
                 POINTS, 1 + 2 * LOSSES);
 }
 
-/* --- forms that break --------------------------------------------------------- */
 /* The cross-entropy of one pixel, as one would first write it ... */
 real bce_by_probability(real s, real x) {
     real xhat = sigmoid(s);
@@ -105,7 +104,6 @@ void show_breakdown(void) {
     result(slope_first, "", "breaks_chain");
 }
 
-/* --- one pixel ---------------------------------------------------------------- */
 /* A black pixel whose logit is at s, so that it shows nearly white. Plain gradient descent brings it
    down to 0, medium gray. Returns how long that takes: the number of steps times their rate. The
    logit is a double: a float near 12 would not notice a step of this length. */
@@ -156,7 +154,6 @@ void show_escape(void) {
                 MOST, 1 + 2 * LOSSES);
 }
 
-/* --- sum or mean -------------------------------------------------------------- */
 /* The length of the gradient at the fresh network, for three batches. */
 void show_conventions(void) {
     enum { SIZES = 3, MOST = 256 };
@@ -184,7 +181,6 @@ void show_conventions(void) {
            all[0], all[1], all[2], length[0], length[1], length[2], mean[0], mean[1], mean[2]);
 }
 
-/* --- floor -------------------------------------------------------------------- */
 /* The cross-entropy of one pixel, in double. 0 log 0 goes to 0; log alone would make of it 0 times
    minus infinity, which is not a number. */
 double bce_of_pixel(double xhat, double t) {
