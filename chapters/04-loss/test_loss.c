@@ -30,7 +30,7 @@ struct picture {
     int from_xhat; /* we nudge xhat itself, not the logits */
     real x[B * N], s[B * N], xhat[B * N], dxhat[B * N], ds[B * N];
     real c[B * N];     /* for a sigmoid alone, which has no loss: L = sum of c xhat */
-    real slope[B * N]; /* of the sigmoid, measured; for the diagnosis only */
+    real slope[B * N]; /* of the sigmoid; for the diagnosis only */
 };
 
 /* The program tells what each image costs. The check wants each image's share of the mean. */
@@ -92,7 +92,7 @@ void new_picture(struct picture *p, enum what what, uint64_t seed) {
         p->x[i] = 0.5 + 0.45 * p->x[i];
         p->s[i] *= 3;
         p->xhat[i] = 1 / (1 + exp(-p->s[i]));
-        p->slope[i] = (1 / (1 + exp(-p->s[i] - 1e-6)) - 1 / (1 + exp(-p->s[i] + 1e-6))) / 2e-6;
+        p->slope[i] = p->xhat[i] * (1 - p->xhat[i]);
     }
 }
 
@@ -142,11 +142,8 @@ void foresee_second_line(struct gc_tensor *t, const struct picture *p) {
 
 void foresee_third_line(struct gc_tensor *t, const struct picture *p) {
     static const char *const says[] = {
-        "The ratio equals xhat(1-xhat): the slope of the sigmoid is multiplied in again, but it "
-        "has "
-        "cancelled.",
-        "The ratio equals 1 / xhat(1-xhat): this is the derivative with respect to xhat, not to "
-        "the "
+        "The slope of the sigmoid is multiplied in again, but it has cancelled.",
+        "The ratio is 1 / xhat(1-xhat): this is the derivative with respect to xhat, not the "
         "logit.",
         "sigmoid(-logit), which is 1-xhat, stands where xhat is meant."};
     static double guess[3][B * N], raw[B * N], right[B * N];
