@@ -143,8 +143,7 @@ void foresee_second_line(struct gc_tensor *t, const struct picture *p) {
 void foresee_third_line(struct gc_tensor *t, const struct picture *p) {
     static const char *const says[] = {
         "The slope of the sigmoid is multiplied in again, but it has cancelled.",
-        "The ratio is 1 / xhat(1-xhat): this is the derivative with respect to xhat, not the "
-        "logit.",
+        "The ratio is 1 / xhat(1-xhat): the derivative with respect to xhat, not the logit.",
         "sigmoid(-logit), which is 1-xhat, stands where xhat is meant."};
     static double guess[3][B * N], raw[B * N], right[B * N];
     for (size_t i = 0; i < B * N; i++) {
