@@ -49,7 +49,7 @@ struct gradcheck check_of(const char *title, struct picture *p, double (*loss)(v
     return check;
 }
 
-/* --- part 1 -------------------------------------------------------------------- */
+/* Part 1. */
 double first_line_loss(void *net, double *example) {
     struct picture *p = net;
     return as_shares(example, bce_forward(example, p->xhat, p->x, B, N));
@@ -100,7 +100,7 @@ void repaired_chain(void **state) {
     assert_int_equal(gc_run(&check), 0);
 }
 
-/* --- part 2 -------------------------------------------------------------------- */
+/* Part 2. */
 double weighted_loss(void *net, double *example) {
     struct picture *p = net;
     return as_shares(example, weighted_bce_forward(example, p->s, p->x, p->weight, B, N));
