@@ -9,7 +9,7 @@
    Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
 
    Contents                                                           line
-     I.   The network, Adam and squared error, from earlier chapters         0
+     I.   The network, squared error, Adam, from earlier chapters       0
      II.  Three losses and their gradients: new in this chapter         0
      III. Tools, to look up rather than to read                         0
      IV.  The program                                                   0
@@ -913,10 +913,10 @@ struct images train_set, test_set;
 real *some; /* (batch,784) */
 
 /* Networks that learn side by side: one for each loss. Of each: all three losses on the test images,
-   and the step at which half of its squared error was gone, 0 for never. */
+   now and at the start, and the step at which half of its squared error was gone, 0 for never. */
 struct learner runner[LOSSES];
 size_t runners;
-double score[LOSSES][LOSSES], escaped[LOSSES];
+double score[LOSSES][LOSSES], start[LOSSES][LOSSES], escaped[LOSSES];
 
 /* Every network starts here, from the same seed: the same weights for each loss. */
 void start_learner(struct learner *a, double output_bias) {
@@ -969,6 +969,25 @@ void learn(size_t k, size_t B, struct adam *adam, double most) {
             a->net.value[i] -= (real)length * a->net.grad[i];
 }
 
+/* Judges every network; `at` says where we are, in epochs, or steps of the plain descent, which is
+   judged on 500 images. row (1 + 3 for each network) = the same for the file. */
+void judge_all(int plain, double at, double *row) {
+    size_t count = plain && test_set.count > 500 ? 500 : test_set.count;
+    row[0] = at;
+    for (size_t k = 0; k < runners; k++) {
+        enum loss kind = runner[k].kind;
+        test_losses(score[k], &runner[k], count);
+        if (at == 0)
+            memcpy(start[k], score[k], sizeof start[k]);
+        require_sense(score[k][BCE], RUNAWAY * start[k][BCE], "the cross-entropy", kind, plain);
+        memcpy(row + 1 + k * LOSSES, score[k], sizeof score[k]);
+        if (plain && escaped[k] == 0 && score[k][SQUARED] < start[k][SQUARED] / 2)
+            escaped[k] = at;
+        if (!plain && at > 0 && at == floor(at))
+            result(score[k][SQUARED], "", "sq_%s_epoch_%.0f", loss_name[kind], at);
+    }
+}
+
 /* Prints a row: where we are, and of each network squared error and cross-entropy. */
 void print_scores(const char *unit, double at) {
     printf("  %-5s %4.*f", unit, at == floor(at) ? 0 : 2, at);
@@ -995,14 +1014,12 @@ void print_heads(char *names, size_t size, const char *unit) {
 
 /* All networks from one start, on the same batches: with Adam for --epochs; or plain, by gradient
    descent for --steps, from outputs that are confidently wrong. Judged after every epoch, or every
-   five steps on 500 images. */
+   five steps. */
 void race(int plain, const char *file) {
     size_t count = train_set.count, per_epoch = (count + batch - 1) / batch, step = 0, rows = 0;
     size_t length = plain ? steps : epochs * per_epoch, every = plain ? 5 : per_epoch;
-    size_t judged = plain && test_set.count > 500 ? 500 : test_set.count;
     size_t cols = 1 + LOSSES * runners, *order = allocate(count, sizeof *order);
-    double *row = allocate((length / every + 2) * cols, sizeof *row), start[LOSSES][LOSSES], at;
-    double spent[LOSSES] = {0};
+    double *row = allocate((length / every + 2) * cols, sizeof *row), at, spent = 0;
     const char *unit = plain ? "step" : "epoch";
     char names[256];
     struct adam adam[LOSSES];
@@ -1018,20 +1035,7 @@ void race(int plain, const char *file) {
         at = (double)step / (plain ? 1 : (double)per_epoch);
         if (step % every == 0 || last) {
             hide_progress();
-            for (size_t k = 0; k < runners; k++) {
-                enum loss kind = runner[k].kind;
-                test_losses(score[k], &runner[k], judged);
-                if (step == 0)
-                    memcpy(start[k], score[k], sizeof start[k]);
-                require_sense(score[k][BCE], RUNAWAY * start[k][BCE], "the cross-entropy", kind,
-                              plain);
-                memcpy(row + rows * cols + 1 + k * LOSSES, score[k], sizeof score[k]);
-                if (plain && !escaped[k] && score[k][SQUARED] < start[k][SQUARED] / 2)
-                    escaped[k] = at;
-                if (!plain && step && step % per_epoch == 0)
-                    result(score[k][SQUARED], "", "sq_%s_epoch_%.0f", loss_name[kind], at);
-            }
-            row[rows++ * cols] = at;
+            judge_all(plain, at, row + rows++ * cols);
             if (!plain || last || step % (steps < 10 ? 1 : steps / 10) == 0)
                 print_scores(unit, at);
         }
@@ -1044,14 +1048,14 @@ void race(int plain, const char *file) {
         for (size_t k = 0; k < runners; k++) {
             double began = seconds();
             learn(k, B, plain ? NULL : &adam[k], JUMP * start[k][runner[k].kind]);
-            spent[k] += seconds() - began;
+            spent += k == 0 ? seconds() - began : 0;
         }
         show_progress((double)step / (double)length, plain ? "descending" : "learning");
     }
     if (step < length)
         printf("  interrupted after %.2f of %zu %ss\n", at, plain ? steps : epochs, unit);
     if (!plain && step > 0)
-        result(spent[0] / at, "s", "epoch_seconds");
+        result(spent / at, "s", "epoch_seconds");
     write_table(file, names, row, rows, cols);
 }
 
