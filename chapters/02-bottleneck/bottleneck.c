@@ -618,8 +618,7 @@ void quit(int status, const char *after, const char *format, ...) {
     fprintf(stderr, "%s: ", PROGRAM);
     vfprintf(stderr, format, list);
     fprintf(stderr, "%s\n", after);
-    if (unfinished[0])
-        remove(unfinished);
+    remove(unfinished);
     exit(status);
 }
 
@@ -674,16 +673,16 @@ unsigned char *read_file(size_t *size, const char *path, size_t most) {
     gzFile file = gzopen(path, "rb");
     if (!file)
         die("%s: %s", path, strerror(errno));
-    for (*size = 0; n > 0 && *size <= most; *size += (size_t)(n > 0 ? n : 0)) {
+    for (*size = 0; n > 0 && *size <= most; *size += n > 0 ? (size_t)n : 0) {
         if (*size == room && !(bytes = realloc(bytes, room = 2 * room + (1 << 20))))
             die("%s: not enough memory to read it", path);
         n = gzread(file, bytes + *size, (unsigned)(room - *size));
     }
     const char *why = gzerror(file, &code); /* begins with the path */
-    if (*size > most)
-        die("%s: has more than %zu bytes, which is too many for what it should hold", path, most);
     if (code != Z_OK && code != Z_STREAM_END)
         die("%s%s", why, code == Z_ERRNO ? "" : "; the file is damaged or cut short");
+    if (*size > most)
+        die("%s: has more than %zu bytes, which is too many for what it should hold", path, most);
     gzclose(file);
     return bytes;
 }
@@ -694,6 +693,7 @@ unsigned char *read_file(size_t *size, const char *path, size_t most) {
 unsigned char *read_idx(size_t *count, const char *dir, const char *name, uint32_t magic,
                         const char *things, size_t rows, size_t cols) {
     char path[PATH_MAX];
+    uint32_t word[4] = {0, 0, 1, 1};
     size_t size, head = 4 + 4 * (magic & 255), item = rows * cols * (magic >> 8 == 0xd ? 4 : 1);
     snprintf(path, sizeof path, "%s/%s", dir, name);
     if (access(path, F_OK) != 0)
@@ -701,21 +701,15 @@ unsigned char *read_idx(size_t *count, const char *dir, const char *name, uint32
     if (access(path, F_OK) != 0)
         return NULL;
     unsigned char *bytes = read_file(&size, path, 1 << 30);
-    uint32_t word[4] = {0};
     if (size < head)
         die("%s: ends within its header; it is empty or cut short", path);
     for (size_t i = 0; i < head; i++)
         word[i / 4] = word[i / 4] << 8 | bytes[i];
-    if (word[0] != magic)
-        die("%s: begins with 0x%08x, not 0x%08x; it is not an IDX file of %s", path, word[0], magic,
-            things);
-    if ((head > 8 && word[2] != rows) || (head > 12 && word[3] != cols))
-        die("%s: its %s are %u x %u; we need %zu x %zu", path, things, word[2],
-            head > 12 ? word[3] : 1, rows, cols);
+    if (word[0] != magic || word[2] != rows || word[3] != cols)
+        die("%s: begins with 0x%08x and %u x %u; an IDX file of %s has 0x%08x and %zu x %zu", path,
+            word[0], word[2], word[3], things, magic, rows, cols);
     *count = word[1];
-    if (*count == 0)
-        die("%s: holds no %s", path, things);
-    if (size - head != *count * item)
+    if (*count == 0 || size - head != *count * item)
         die("%s: holds %zu %s and %zu bytes, its header says %zu %s", path, (size - head) / item,
             things, (size - head) % item, *count, things);
     return memmove(bytes, bytes + head, size - head);
@@ -753,15 +747,12 @@ char target[PATH_MAX];                  /* the name that the file being written 
    be written there: better now than after the training. */
 void make_out_dir(void) {
     char path[PATH_MAX];
-    struct stat info;
-    int n = snprintf(path, sizeof path, "%s/", out_dir), failed = n >= PATH_MAX - 64;
-    for (size_t i = 1; !failed && path[i]; i++)
-        if (path[i] == '/') {
-            path[i] = 0;
-            failed = mkdir(path, 0777) != 0 && errno != EEXIST;
-            path[i] = '/';
-        }
-    if (failed || stat(path, &info) != 0 || access(path, W_OK) != 0)
+    snprintf(path, sizeof path, "%s/.", out_dir);
+    for (char *slash = path; (slash = strchr(slash + 1, '/')); *slash = '/') {
+        *slash = 0;
+        mkdir(path, 0777); /* it may be there already */
+    }
+    if (access(path, W_OK) != 0)
         die("%s: %s; name another folder with --out", out_dir, strerror(errno));
 }
 
@@ -978,15 +969,15 @@ void show_progress(double done, const char *what) {
     if (!isatty(STDERR_FILENO) || now - bar_drawn < 0.1)
         return;
     bar_drawn = now;
-    char bar[31] = "..............................";
-    memset(bar, '#', (size_t)(done * 30));
+    int full = (int)(30 * done);
     double left = done > 0 ? (now - bar_start) * (1 - done) / done : 0;
-    fprintf(stderr, "\r  %-16s [%s] %3.0f %%, %4.0f s left ", what, bar, 100 * done, left);
+    fprintf(stderr, "\r  %-16s [%.*s%.*s] %4.0f s left ", what, full,
+            "##############################", 30 - full, "..............................", left);
 }
 
 /* Wipes the bar, so that a line can be printed in its place. */
 void hide_progress(void) {
-    if (isatty(STDERR_FILENO) && bar_drawn > 0)
+    if (bar_drawn > 0)
         fprintf(stderr, "\r%72s\r", "");
     bar_drawn = 0;
 }
