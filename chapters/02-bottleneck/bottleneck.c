@@ -402,15 +402,13 @@ void mean_image(double *mean, const struct images *images) {
         mean[i] /= (double)images->count;
 }
 
-/* --- training ----------------------------------------------------------------- */
-/* x (B,784) = the chosen images, each minus the mean (784) */
-void gather_centred(real *x, const struct images *images, const size_t *which, const double *mean,
-                    size_t B) {
-    gather(x, images, which, B);
+/* x (B,784) -= mean (784), in each row */
+void subtract_mean(real *x, const double *mean, size_t B) {
     for (size_t k = 0; k < B * PIXELS; k++)
         x[k] -= (real)mean[k % PIXELS];
 }
 
+/* --- training ----------------------------------------------------------------- */
 /* One mini-batch: forward, backward, a step downhill, which is Adam's or, without one (NULL), that
    of plain gradient descent. Returns the error before the step. */
 double train_step(struct stack *net, struct adam *adam, double *example, const real *x, size_t B,
@@ -620,8 +618,7 @@ void quit(int status, const char *after, const char *format, ...) {
     fprintf(stderr, "%s: ", PROGRAM);
     vfprintf(stderr, format, list);
     fprintf(stderr, "%s\n", after);
-    if (unfinished[0])
-        remove(unfinished);
+    remove(unfinished);
     exit(status);
 }
 
@@ -676,16 +673,16 @@ unsigned char *read_file(size_t *size, const char *path, size_t most) {
     gzFile file = gzopen(path, "rb");
     if (!file)
         die("%s: %s", path, strerror(errno));
-    for (*size = 0; n > 0 && *size <= most; *size += (size_t)(n > 0 ? n : 0)) {
+    for (*size = 0; n > 0 && *size <= most; *size += n > 0 ? (size_t)n : 0) {
         if (*size == room && !(bytes = realloc(bytes, room = 2 * room + (1 << 20))))
             die("%s: not enough memory to read it", path);
         n = gzread(file, bytes + *size, (unsigned)(room - *size));
     }
     const char *why = gzerror(file, &code); /* begins with the path */
-    if (*size > most)
-        die("%s: has more than %zu bytes, which is too many for what it should hold", path, most);
     if (code != Z_OK && code != Z_STREAM_END)
         die("%s%s", why, code == Z_ERRNO ? "" : "; the file is damaged or cut short");
+    if (*size > most)
+        die("%s: has more than %zu bytes, which is too many for what it should hold", path, most);
     gzclose(file);
     return bytes;
 }
@@ -696,6 +693,7 @@ unsigned char *read_file(size_t *size, const char *path, size_t most) {
 unsigned char *read_idx(size_t *count, const char *dir, const char *name, uint32_t magic,
                         const char *things, size_t rows, size_t cols) {
     char path[PATH_MAX];
+    uint32_t word[4] = {0, 0, 1, 1};
     size_t size, head = 4 + 4 * (magic & 255), item = rows * cols * (magic >> 8 == 0xd ? 4 : 1);
     snprintf(path, sizeof path, "%s/%s", dir, name);
     if (access(path, F_OK) != 0)
@@ -703,21 +701,15 @@ unsigned char *read_idx(size_t *count, const char *dir, const char *name, uint32
     if (access(path, F_OK) != 0)
         return NULL;
     unsigned char *bytes = read_file(&size, path, 1 << 30);
-    uint32_t word[4] = {0};
     if (size < head)
         die("%s: ends within its header; it is empty or cut short", path);
     for (size_t i = 0; i < head; i++)
         word[i / 4] = word[i / 4] << 8 | bytes[i];
-    if (word[0] != magic)
-        die("%s: begins with 0x%08x, not 0x%08x; it is not an IDX file of %s", path, word[0], magic,
-            things);
-    if ((head > 8 && word[2] != rows) || (head > 12 && word[3] != cols))
-        die("%s: its %s are %u x %u; we need %zu x %zu", path, things, word[2],
-            head > 12 ? word[3] : 1, rows, cols);
+    if (word[0] != magic || word[2] != rows || word[3] != cols)
+        die("%s: begins with 0x%08x and %u x %u; an IDX file of %s has 0x%08x and %zu x %zu", path,
+            word[0], word[2], word[3], things, magic, rows, cols);
     *count = word[1];
-    if (*count == 0)
-        die("%s: holds no %s", path, things);
-    if (size - head != *count * item)
+    if (*count == 0 || size - head != *count * item)
         die("%s: holds %zu %s and %zu bytes, its header says %zu %s", path, (size - head) / item,
             things, (size - head) % item, *count, things);
     return memmove(bytes, bytes + head, size - head);
@@ -755,15 +747,12 @@ char target[PATH_MAX];                  /* the name that the file being written 
    be written there: better now than after the training. */
 void make_out_dir(void) {
     char path[PATH_MAX];
-    struct stat info;
-    int n = snprintf(path, sizeof path, "%s/", out_dir), failed = n >= PATH_MAX - 64;
-    for (size_t i = 1; !failed && path[i]; i++)
-        if (path[i] == '/') {
-            path[i] = 0;
-            failed = mkdir(path, 0777) != 0 && errno != EEXIST;
-            path[i] = '/';
-        }
-    if (failed || stat(path, &info) != 0 || access(path, W_OK) != 0)
+    snprintf(path, sizeof path, "%s/.", out_dir);
+    for (char *slash = path; (slash = strchr(slash + 1, '/')); *slash = '/') {
+        *slash = 0;
+        mkdir(path, 0777); /* it may be there already */
+    }
+    if (access(path, W_OK) != 0)
         die("%s: %s; name another folder with --out", out_dir, strerror(errno));
 }
 
@@ -980,15 +969,15 @@ void show_progress(double done, const char *what) {
     if (!isatty(STDERR_FILENO) || now - bar_drawn < 0.1)
         return;
     bar_drawn = now;
-    char bar[31] = "..............................";
-    memset(bar, '#', (size_t)(done * 30));
+    int full = (int)(30 * done);
     double left = done > 0 ? (now - bar_start) * (1 - done) / done : 0;
-    fprintf(stderr, "\r  %-16s [%s] %3.0f %%, %4.0f s left ", what, bar, 100 * done, left);
+    fprintf(stderr, "\r  %-16s [%.*s%.*s] %4.0f s left ", what, full,
+            "##############################", 30 - full, "..............................", left);
 }
 
 /* Wipes the bar, so that a line can be printed in its place. */
 void hide_progress(void) {
-    if (isatty(STDERR_FILENO) && bar_drawn > 0)
+    if (bar_drawn > 0)
         fprintf(stderr, "\r%72s\r", "");
     bar_drawn = 0;
 }
@@ -996,5 +985,318 @@ void hide_progress(void) {
 /* === IV. The program ============================================================ */
 #ifndef WORKBOOK_TEST
 
-int main(void) { return 0; }
+enum { MOST_CODES = 33, SHOWN = 10 };
+
+/* One set of images, the networks trained on it, and its principal components. */
+struct study {
+    const char *name; /* "digits" or "curves" */
+    struct images train, test;
+    double mean[PIXELS]; /* of the training images */
+    struct stack net[MOST_CODES];
+    size_t nets;                      /* how many of the codes asked for are trained */
+    double own[MOST_CODES][2];        /* their errors, on training and on test images */
+    struct pca pca;                   /* of the training images, too */
+    double *train_error, *test_error; /* (pca.d + 1) what PCA leaves with 0, 1, ... directions */
+};
+
+size_t seed = 1, threads, epochs = 10, batch = 100, most_images = 10000;
+size_t code[MOST_CODES], codes; /* the sizes of code to train, and how many there are */
+size_t finished, planned;       /* how many trainings, for the bar */
+double rate = 0.005;
+const char *curves_dir = "build/curves", *code_list = "1,2,3,6,10,18,30";
+struct study on_digits = {.name = "digits"}, on_curves = {.name = "curves"};
+
+/* Is there a training set in dir, gzipped or not? */
+int has_images(const char *dir) {
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/train-images-idx3-ubyte.gz", dir);
+    int zipped = access(path, F_OK) == 0;
+    path[strlen(path) - 3] = 0; /* without .gz */
+    return zipped || access(path, F_OK) == 0;
+}
+
+/* Of the training images the first so many. */
+void read_study(struct study *y, const char *dir) {
+    y->train = read_images(dir, "train");
+    y->test = read_images(dir, "t10k");
+    if (y->train.count > most_images)
+        y->train.count = most_images;
+    mean_image(y->mean, &y->train);
+}
+
+/* The mean squared error of the network over a set, a batch at a time. */
+double error_over(struct stack *net, const struct images *images, const double *mean) {
+    size_t room = net->batch, N = images->count;
+    real *x = allocate(room * PIXELS, sizeof *x);
+    double *example = allocate(room, sizeof *example), sum = 0;
+    for (size_t first = 0; first < N; first += room) {
+        size_t B = N - first < room ? N - first : room;
+        brightness(x, images->pixel + first * PIXELS, B * PIXELS);
+        subtract_mean(x, mean, B);
+        sum += rebuild_forward(example, net, x, B) * (double)B;
+    }
+    free(x);
+    free(example);
+    return sum / (double)N;
+}
+
+/* Trains a network with a code of d, by Adam or by plain gradient descent; the rate falls to 0 in a
+   straight line. history (epochs) gets the mean error during each epoch. */
+struct stack train(const struct study *y, const double *mean, size_t d, int by_adam,
+                   double first_rate, double *history) {
+    struct random r;
+    random_seed(&r, seed);
+    size_t N = y->train.count, B = batch < N ? batch : N, batches = N / B, step = 0;
+    struct stack net = linear_autoencoder(d, B, &r);
+    struct adam adam = adam_new(net.parameters);
+    size_t *order = allocate(N, sizeof *order);
+    real *x = allocate(B * PIXELS, sizeof *x);
+    double *example = allocate(B, sizeof *example);
+    char what[64];
+    snprintf(what, sizeof what, "%s, %zu", y->name, d);
+    for (size_t epoch = 0; epoch < epochs && !interrupted; epoch++) {
+        shuffle(order, N, &r);
+        history[epoch] = 0;
+        for (size_t b = 0; b < batches && !interrupted; b++, step++) {
+            double done = (double)step / (double)(epochs * batches);
+            gather(x, &y->train, order + b * B, B);
+            subtract_mean(x, mean, B);
+            double loss =
+                train_step(&net, by_adam ? &adam : NULL, example, x, B, first_rate * (1 - done));
+            history[epoch] += loss / (double)batches;
+            show_progress(((double)finished + done) / (double)planned, what);
+        }
+        if (!(history[epoch] < 1e6)) /* or a NaN */
+            history[epoch] = INFINITY;
+    }
+    hide_progress();
+    finished++;
+    free(adam.m);
+    free(order);
+    free(x);
+    free(example);
+    return net;
+}
+
+/* Plain gradient descent at two rates, and Adam, on the same digits from the same start: first with
+   the pixels as they are, then with the mean subtracted. */
+void race(size_t d) {
+    enum { RUNS = 6, COLS = RUNS + 1 };
+    static const char *const name[] = {"slow", "fast", "adam"};
+    static const double nothing[PIXELS], rates[] = {0.015, 0.1, 0.005};
+    double *history = allocate(epochs, sizeof *history);
+    double *row = allocate(epochs * COLS, sizeof *row);
+    printf("a race on digits, code of %zu: mean error during the epoch\n"
+           "                                 first   second     last\n",
+           d);
+    for (size_t k = 0; k < RUNS && !interrupted; k++) {
+        int centred = k > 2;
+        double first_rate = rates[k % 3];
+        struct stack net = train(&on_digits, centred ? on_digits.mean : nothing, d, k % 3 == 2,
+                                 first_rate, history);
+        free(net.value);
+        for (size_t e = 0; e < epochs; e++) {
+            row[e * COLS] = (double)e + 1;
+            row[e * COLS + k + 1] = history[e];
+        }
+        printf("  %-5s  %-5s rate %-5g   %8.3f %8.3f", centred ? "x - m" : "x",
+               k % 3 == 2 ? "Adam" : "plain", first_rate, history[0], history[epochs > 1]);
+        printf(" %8.3f\n", result(history[epochs - 1], "squared error", "race_%s_%s",
+                                  centred ? "centred" : "raw", name[k % 3]));
+    }
+    printf("\n");
+    write_table("race.tsv", "epoch\tslow\tfast\tadam\tcentred_slow\tcentred_fast\tcentred_adam",
+                row, epochs, COLS);
+    free(history);
+    free(row);
+}
+
+/* Trains a network for each code. */
+void train_all(struct study *y) {
+    double *history = allocate(epochs, sizeof *history);
+    printf("%s: %zu images to learn from, %zu to test\n"
+           "  trained network: code   training error   test error\n",
+           y->name, y->train.count, y->test.count);
+    while (y->nets < codes) {
+        size_t d = code[y->nets];
+        double start = seconds(), *own = y->own[y->nets];
+        struct stack net = train(y, y->mean, d, 1, rate, history);
+        double time = (seconds() - start) / (double)(epochs ? epochs : 1);
+        if (interrupted) {
+            printf("  interrupted while training a code of %zu; what was finished is kept\n", d);
+            break;
+        }
+        own[0] = error_over(&net, &y->train, y->mean);
+        own[1] = error_over(&net, &y->test, y->mean);
+        printf("                   %5zu   %14.3f   %10.3f\n", d,
+               result(own[0], "squared error", "%s_net_train_%zu", y->name, d),
+               result(own[1], "squared error", "%s_net_test_%zu", y->name, d));
+        result(time, "s", "%s_epoch_seconds_%zu", y->name, d);
+        if (d == code[codes - 1] && y->test.label)
+            result(time, "s", "epoch_seconds");
+        y->net[y->nets++] = net;
+    }
+    free(history);
+}
+
+/* a in percent of b; 0 where b is 0, as with a single image. */
+double percent(double a, double b) {
+    return b > 0 ? 100 * a / b : 0;
+}
+
+/* Finds the principal components of the training images, what they leave of both sets, and by how
+   much the error of each network is above that. */
+void find_floor(struct study *y, size_t directions) {
+    double *C = allocate(PIXELS * PIXELS, sizeof *C), start = seconds();
+    double *row = allocate(directions * 4, sizeof *row);
+    struct random r;
+    random_seed(&r, seed);
+    covariance(C, y->mean, &y->train);
+    y->pca = pca_find(y->mean, C, PIXELS, directions, &r);
+    y->train_error = allocate(directions + 1, sizeof(double));
+    y->test_error = allocate(directions + 1, sizeof(double));
+    pca_errors(y->train_error, &y->pca, &y->train);
+    pca_errors(y->test_error, &y->pca, &y->test);
+    printf("  PCA: %zu directions after %g rounds of orthogonal iteration, %.1f s\n", directions,
+           result((double)y->pca.rounds, "rounds", "%s_pca_rounds", y->name),
+           result(seconds() - start, "s", "%s_pca_seconds", y->name));
+    printf("  the mean image alone leaves %.2f squared error per test image\n", y->test_error[0]);
+    for (size_t k = 0; k < directions; k++) {
+        row[4 * k] = (double)k;
+        row[4 * k + 1] = result(y->train_error[k], "squared error", "%s_pca_train_%zu", y->name, k);
+        row[4 * k + 2] = result(y->test_error[k], "squared error", "%s_pca_test_%zu", y->name, k);
+        row[4 * k + 3] =
+            result(percent(y->test_error[k], y->test_error[0]), "%", "%s_left_%zu", y->name, k);
+    }
+    char name[64];
+    snprintf(name, sizeof name, "pca-%s.tsv", y->name);
+    write_table(name, "d\ttrain\ttest\tleft", row, directions, 4);
+    free(C);
+    free(row);
+}
+
+/* Holds the networks against PCA. Returns the worst excess of their error over PCA's. */
+double compare(struct study *y) {
+    double row[MOST_CODES][5], worst = 0;
+    printf("            training error              test error\n"
+           "  code    PCA  network  excess      PCA  network  excess\n");
+    for (size_t c = 0; c < y->nets; c++) {
+        size_t d = code[c];
+        row[c][0] = (double)d;
+        printf("  %4zu", d);
+        for (int t = 0; t < 2; t++) {
+            double pca = t ? y->test_error[d] : y->train_error[d], own = y->own[c][t];
+            double excess = percent(own - pca, pca);
+            printf(" %s%7.3f %7.3f %6.2f %%", t ? " " : "", pca, own,
+                   result(excess, "%", "%s_excess_%s_%zu", y->name, t ? "test" : "train", d));
+            worst = fmax(worst, fabs(excess));
+            row[c][2 * t + 1] = pca;
+            row[c][2 * t + 2] = own;
+        }
+        printf("\n");
+    }
+    printf("\n");
+    char name[64];
+    snprintf(name, sizeof name, "net-%s.tsv", y->name);
+    write_table(name, "d\tpca_train\ttrain\tpca_test\ttest", row[0], y->nets, 5);
+    return worst;
+}
+
+/* The images for the pictures: where there are labels the first of each digit, else the first. */
+void choose_shown(size_t *which, const struct images *images) {
+    for (size_t k = 0; k < SHOWN; k++) {
+        which[k] = k % images->count;
+        for (size_t i = images->label ? images->count : 0; i-- > 0;)
+            if (images->label[i] == k)
+                which[k] = i;
+    }
+}
+
+/* A sheet: ten images in the first row, and below what each network makes of them. */
+void draw_reconstructions(struct study *y) {
+    size_t which[SHOWN], n = SHOWN * PIXELS;
+    real *sheet = allocate((y->nets + 1) * n, sizeof *sheet);
+    choose_shown(which, &y->test);
+    gather(sheet, &y->test, which, SHOWN);
+    subtract_mean(sheet, y->mean, SHOWN);
+    for (size_t k = 0; k < y->nets * SHOWN; k++)
+        memcpy(sheet + n + k * PIXELS,
+               stack_forward(&y->net[k / SHOWN], sheet + k % SHOWN * PIXELS, 1),
+               PIXELS * sizeof *sheet);
+    for (size_t k = 0; k < (y->nets + 1) * n; k++)
+        sheet[k] += (real)y->mean[k % PIXELS];
+    char name[64];
+    snprintf(name, sizeof name, "%s-network.png", y->name);
+    write_sheet(name, sheet, y->nets + 1, SHOWN, 2);
+    free(sheet);
+}
+
+/* --codes, such as 2,6,30 */
+void parse_codes(void) {
+    double value;
+    for (const char *p = code_list; p; p = *p ? p + 1 : NULL) {
+        p = codes < MOST_CODES ? parse_number(&value, p, 1, 100, 1) : NULL;
+        if (!p || (*p && *p != ','))
+            bad_option("--codes %s: wants up to %d sizes from 1 to 100 between commas, such as "
+                       "2,6,30",
+                       code_list, MOST_CODES);
+        code[codes++] = (size_t)value;
+    }
+}
+
+int main(int argc, char **argv) {
+    const struct option table[] = {
+        {"--data", "folder of IDX files, gzipped or not", 't', &data_dir, 0, 0, NULL},
+        {"--curves", "folder of curves, made by src/curves.c", 't', &curves_dir, 0, 0, NULL},
+        {"--out", "folder for results and pictures", 't', &out_dir, 0, 0, NULL},
+        {"--codes", "sizes of code to train", 't', &code_list, 0, 0, NULL},
+        {"--images", "training images of each set, at most", 'n', &most_images, 1, 1e6, NULL},
+        {"--epochs", "passes over the training images", 'n', &epochs, 0, 1e6, NULL},
+        {"--batch", "images in a mini-batch", 'n', &batch, 1, 60000, NULL},
+        {"--rate", "step size of Adam at the start; it falls to 0", 'x', &rate, 1e-9, 10, NULL},
+        {"--seed", "start of the random numbers", 'n', &seed, 0, 1e15, NULL},
+        {"--threads", "cores to use; 0: all", 'n', &threads, 0, 1024, NULL},
+        {0}};
+    parse_options(argc, argv, table,
+                  "linear autoencoders beside the plane that PCA finds directly");
+    parse_codes();
+    USE_CORES(threads);
+    size_t largest = 0;
+    for (size_t c = 0; c < codes; c++)
+        largest = code[c] > largest ? code[c] : largest;
+    /* PCA finds one direction more, to see how far the last that is used stands out. */
+    size_t directions = (largest > 30 ? largest : 30) + 1;
+
+    read_study(&on_digits, data_dir);
+    int have_curves = has_images(curves_dir);
+    if (have_curves)
+        read_study(&on_curves, curves_dir);
+    else
+        printf("%s: %s: holds no curves; going on without them (src/curves.c makes them)\n\n",
+               PROGRAM, curves_dir);
+    make_out_dir();
+    catch_interrupts();
+
+    planned = 6 + codes + have_curves * codes;
+    if (epochs)
+        race(largest);
+    train_all(&on_digits);
+    find_floor(&on_digits, directions);
+    double worst = compare(&on_digits);
+    draw_reconstructions(&on_digits);
+    write_table("net-curves.tsv", "none", NULL, 0, 1); /* an earlier run's are not ours */
+    if (have_curves && !interrupted) {
+        train_all(&on_curves);
+        find_floor(&on_curves, directions);
+        worst = fmax(worst, compare(&on_curves));
+        draw_reconstructions(&on_curves);
+    }
+    result(worst, "%", "worst_excess");
+    if (on_digits.nets) {
+        result(on_digits.own[on_digits.nets - 1][1], "squared error", "test_sq");
+        result((double)code[on_digits.nets - 1], "units", "test_sq_code");
+    }
+    write_results();
+    return interrupted ? 130 : 0; /* as the shell says it: ended by signal 2 */
+}
 #endif
