@@ -24,8 +24,7 @@ struct whole {
     struct network net;
     struct trainer trainer;
     struct images images;
-    size_t B, *order;
-    struct losses *example;
+    size_t B, order[32];
 };
 
 /* The loss from layer `from` on; below it nothing is evaluated, because nothing has changed. */
@@ -33,10 +32,11 @@ double loss_from(struct whole *w, double *example, size_t from) {
     const real *below = from ? w->net.layer[from - 1].h : w->trainer.x;
     const real *logits = network_forward(&w->net, below, from, w->net.depth, w->B);
     double loss = 0;
-    losses_of_images(w->example, NULL, logits, w->trainer.x, w->B, BCE, w->B);
+    struct losses *of = w->trainer.example;
+    losses_of_images(of, NULL, logits, w->trainer.x, w->B, BCE, w->B);
     for (size_t r = 0; r < w->B; r++) {
-        double chosen = w->trainer.loss == BCE ? w->example[r].bce : w->example[r].squared;
-        loss += example[r] = chosen / (double)w->B;
+        example[r] = (w->trainer.loss == BCE ? of[r].bce : of[r].squared) / (double)w->B;
+        loss += example[r];
     }
     return loss;
 }
@@ -85,8 +85,6 @@ void whole_new(struct whole *w, const size_t *size, size_t count, enum loss loss
     w->trainer = trainer_new(&w->net, loss, 0);
     w->images = (struct images){B, allocate(B, PIXELS), NULL};
     w->B = B;
-    w->order = allocate(B, sizeof *w->order);
-    w->example = allocate(B, sizeof *w->example);
     struct layer *last = &w->net.layer[w->net.depth - 1];
     network_start(&w->net, &r);
     network_transpose(&w->net);
@@ -100,6 +98,14 @@ void whole_new(struct whole *w, const size_t *size, size_t count, enum loss loss
         train_step(&w->trainer, &w->images, w->order, B, 5e-4);
     off_for_one(&w->net, w->trainer.x, B);
     whole_backward(w);
+}
+
+void whole_free(struct whole *w) {
+    free(w->net.value);
+    free(w->trainer.adam.m);
+    free(w->trainer.x);
+    free(w->trainer.example);
+    free(w->images.pixel);
 }
 
 /* For the diagnosis: slope (B,out) of the layer below, measured rather than taken from the program. */
@@ -152,18 +158,18 @@ int check_whole(const size_t *size, size_t count, enum loss loss) {
         const real *x = l ? y[-1].h : w.trainer.x;
         measure_slopes(slope[l], y, x, B);
         check.tensor[2 * l].slope = check.tensor[2 * l + 1].slope = slope[l];
-        if (l + 2 < net->depth)
+        if (l + 2 != net->depth)
             continue;
-        if (l + 2 == net->depth) {
-            foresee(&check.tensor[2 * l], "W stands where its transpose is meant.", guess[0], y, x,
-                    slope[l], y[1].W, B);
-            foresee(&check.tensor[2 * l],
-                    "This is what the weights of before would give: they have changed since, and "
-                    "their transposed copies have not.",
-                    guess[1], y, x, slope[l], early, B);
-        }
+        foresee(&check.tensor[2 * l], "W stands where its transpose is meant.", guess[0], y, x,
+                slope[l], y[1].W, B);
+        foresee(&check.tensor[2 * l],
+                "This is what the weights of before would give: they have changed since, and their "
+                "transposed copies have not.",
+                guess[1], y, x, slope[l], early, B);
     }
-    return loss == BCE ? gc_run(&check) : gc_run_in_one_line(&check);
+    int failed = loss == BCE ? gc_run(&check) : gc_run_in_one_line(&check);
+    whole_free(&w);
+    return failed;
 }
 
 void a_step_of_training(void **state) {
@@ -320,7 +326,7 @@ void both_losses(void **state) {
 double along(struct whole *w, const struct tensor *t, size_t l, const double *direction, double h,
              double *noise) {
     size_t n = t->rows * t->cols;
-    double keep[2], *start = allocate(n, sizeof *start), *example = allocate(w->B, sizeof(double));
+    double keep[2], example[32], *start = allocate(n, sizeof *start);
     memcpy(start, t->value, n * sizeof *start);
     for (int half = 0; half < 2; half++, h /= 2) {
         double loss[2];
@@ -334,7 +340,6 @@ double along(struct whole *w, const struct tensor *t, size_t l, const double *di
     }
     memcpy(t->value, start, n * sizeof *start);
     free(start);
-    free(example);
     return (4 * keep[1] - keep[0]) / 3;
 }
 
@@ -397,6 +402,8 @@ void the_full_size(void **state) {
                         : "WRONG: one core and two give different gradients");
     if (!wrong && same)
         printf("all %zu derivatives take part, and every direction agrees\n", net->parameters);
+    whole_free(&w);
+    free(one), free(direction);
     assert_int_equal(wrong + !same, 0);
 }
 
