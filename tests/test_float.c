@@ -76,14 +76,18 @@ static void exponential(void **state) {
 static void activations(void **state) {
     (void)state;
     for (int k = -4000; k <= 4000; k++) {
-        float s = (float)k / 40, h[ACTIVATIONS];
+        float s = (float)k / 40, h[ACTIVATIONS], slope[ACTIVATIONS];
         for (int f = 0; f < ACTIVATIONS; f++)
-            activation_forward(&h[f], &s, f, 1);
+            activation_forward(&h[f], &slope[f], &s, (enum activation)f, 1);
         double d = (double)s, q = 1 / (1 + exp(-d));
         double right[] = {d, fmax(0, d), d > 0 ? d : exp(d) - 1, d * q, tanh(d), q};
+        double bend[] = {
+            1, d > 0, d > 0 ? 1 : exp(d), q + d * q * (1 - q), 1 - tanh(d) * tanh(d), q * (1 - q)};
         for (int f = 0; f < ACTIVATIONS; f++)
-            if (!(fabs((double)h[f] - right[f]) < 4e-7 * fmax(1, fabs(d))))
-                fail_msg("%s of %g is %g, not %g", activation_name[f], d, (double)h[f], right[f]);
+            if (!(fabs((double)h[f] - right[f]) < 4e-7 * fmax(1, fabs(d)) &&
+                  fabs((double)slope[f] - bend[f]) < 1e-6))
+                fail_msg("%s of %g is %g and its slope %g, not %g and %g", activation_name[f], d,
+                         (double)h[f], (double)slope[f], right[f], bend[f]);
     }
 }
 
@@ -107,7 +111,7 @@ static void losses(void **state) {
                 ds[i] = 0;
             }
             struct losses found;
-            losses_of_images(&found, ds, s, x, 4, kind, 0, 1);
+            losses_of_images(&found, ds, s, x, 4, (enum loss)kind, 1);
             assert_true(fabs(found.bce / bce - 1) < 2e-6 &&
                         fabs(found.squared / squared - 1) < 2e-6);
             for (size_t i = 0; i < PIXELS; i++) {
@@ -118,8 +122,14 @@ static void losses(void **state) {
         }
     s[300] = NAN;
     struct losses found;
-    losses_of_images(&found, NULL, s, x, 1, BCE, 0, 1);
+    losses_of_images(&found, NULL, s, x, 1, BCE, 1);
     assert_true(isnan(found.bce)); /* although the exponential has hidden it on its way */
+}
+
+static void free_trainer(struct trainer *t) {
+    free(t->adam.m);
+    free(t->x);
+    free(t->example);
 }
 
 /* To the last bit for one, two and three cores. */
@@ -137,26 +147,20 @@ static void same_for_any_number_of_cores(void **state) {
         shuffle(order, MANY, &r);
         for (size_t n = 0; n < 3; n++) {
             random_seed(&r, 32);
-            net[n] = network_new((size_t[]){PIXELS, 45, 19, 5}, 4, 1, f, MANY);
+            net[n] = network_new((size_t[]){PIXELS, 45, 19, 5}, 4, 1, (enum activation)f, MANY);
             network_start(&net[n], &r);
             network_transpose(&net[n]);
-            struct trainer t = {.net = &net[n],
-                                .adam = adam_new(net[n].parameters),
-                                .x = numbers(MANY * PIXELS),
-                                .example = allocate(MANY, sizeof(struct losses)),
-                                .loss = f % 2 ? BCE : SQUARED};
-            use_threads(n + 1);
+            struct trainer t = trainer_new(&net[n], f % 2 ? BCE : SQUARED, 0);
+            USE_CORES(n + 1);
             for (size_t step = 0; step < 5; step++)
                 train_step(&t, &images, order, step == 1 ? 43 : MANY, 0.01);
-            adam_free(&t.adam);
-            free(t.x);
-            free(t.example);
+            free_trainer(&t);
         }
         for (size_t n = 1; n < 3; n++)
             assert_memory_equal(net[0].value, net[n].value, net[0].parameters * sizeof(float));
         for (size_t n = 0; n < 3; n++)
-            network_free(&net[n]);
-        free_images(&images);
+            free(net[n].value);
+        free(images.pixel);
     }
 }
 
@@ -171,20 +175,14 @@ static void learns_three_pictures(void **state) {
     struct network net = network_new((size_t[]){PIXELS, 50, 4}, 3, 1, RELU, 3);
     network_start(&net, &r);
     network_transpose(&net);
-    struct trainer t = {.net = &net,
-                        .adam = adam_new(net.parameters),
-                        .x = numbers(3 * PIXELS),
-                        .example = allocate(3, sizeof(struct losses)),
-                        .loss = BCE};
+    struct trainer t = trainer_new(&net, BCE, 0);
     struct losses sum = {0, 0};
     for (int step = 0; step < 100; step++)
         sum = train_step(&t, &images, (size_t[]){0, 1, 2}, 3, 0.01);
     assert_true(sum.bce < 3 && sum.bce > 0); /* from 1600 nats */
-    network_free(&net);
-    adam_free(&t.adam);
-    free(t.x);
-    free(t.example);
-    free_images(&images);
+    free_trainer(&t);
+    free(net.value);
+    free(images.pixel);
 }
 
 int main(void) {

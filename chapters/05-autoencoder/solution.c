@@ -1,12 +1,12 @@
-/* A solution of exercise 5. y = h1 + h2 hands dy on to both. h1 goes two ways, so dh1 collects two
-   gradients: dy itself, over the bridge, and W2' ds2, through the second layer. Only when both have
+/* A solution of exercise 5. y = h1 + h2 hands dy on to both. h1 goes two ways, so d1 collects two
+   gradients: dy itself, over the bridge, and W2' d2, through the second layer. Only when both have
    arrived may the first layer be passed. */
 
 /* y (rows,out) from x (rows,in). The second layer is as wide as what comes in. */
 void bridge_forward(real *y, struct layer *first, struct layer *second, const real *x,
                     size_t rows) {
-    layer_forward(first, x, 0, rows);
-    layer_forward(second, first->h, 0, rows);
+    layer_forward(first, x, rows);
+    layer_forward(second, first->h, rows);
     for (size_t k = 0; k < rows * second->out; k++)
         y[k] = first->h[k] + second->h[k];
 }
@@ -15,11 +15,11 @@ void bridge_forward(real *y, struct layer *first, struct layer *second, const re
 void bridge_backward(struct layer *first, struct layer *second, real *dx, const real *dy,
                      const real *x, size_t rows) {
     for (size_t k = 0; k < rows * second->out; k++) {
-        second->dh[k] += dy[k];
-        first->dh[k] += dy[k];
+        second->d[k] += dy[k];
+        first->d[k] += dy[k];
     }
-    layer_backward_input(second, first->dh, 0, rows);
-    layer_backward_input(first, dx, 0, rows);
+    layer_backward_input(second, first->d, rows);
+    layer_backward_input(first, dx, rows);
     layer_backward_weights(second, first->h, rows);
     layer_backward_weights(first, x, rows);
 }
