@@ -509,36 +509,6 @@ void random_normal(real *noise, size_t n, struct random *r) {
     }
 }
 
-/* --- averages (chapter 10) ------------------------------------------------ */
-/* Of numbers that are added one by one: their mean, their variance, and how far the mean is
-   probably off. */
-struct average {
-    size_t n;
-    double sum, squares;
-};
-
-void average_add(struct average *a, double value) {
-    a->n++;
-    a->sum += value;
-    a->squares += value * value;
-}
-
-double average_value(const struct average *a) {
-    return a->sum / (double)a->n;
-}
-
-/* E f^2 - (E f)^2, with n - 1 for n because the mean is made of the same numbers. Rounding must not
-   make it negative. */
-double average_variance(const struct average *a) {
-    double mean = average_value(a), n = (double)a->n;
-    return n > 1 ? fmax(0, (a->squares - n * mean * mean) / (n - 1)) : 0;
-}
-
-/* The standard error of the mean. */
-double average_error(const struct average *a) {
-    return sqrt(average_variance(a) / (double)a->n);
-}
-
 /* --- reparameterization (chapter 10) -------------------------------------- */
 /* z (B,d) = mu + sigma noise, with sigma = e^(logvar/2). A row of code (B,2d) is what the encoder
    says of one example: mu (d), then logvar (d). The noise (B,d) is an input like any other. */
@@ -1406,12 +1376,7 @@ real *code, *plain_code; /* (tests,2d) of the test images, (tests,d) */
 
 /* Streams of random numbers, beside that of the start and the order of the images: what is added to
    the seed. With a stream for each purpose, to ask for more of one thing changes no other. */
-enum {
-    NOISE_OF_TRAINING = 1000000,
-    NOISE_OF_EPOCHS = 2000000,
-    CODES_AT_RANDOM = 3000000,
-    NOISE_OF_TESTS = 4000000
-};
+enum { NOISE_OF_TRAINING = 1000000, NOISE_OF_EPOCHS = 2000000, CODES_AT_RANDOM = 3000000 };
 
 void print_network(void) {
     const struct network *net = &vae.net;
@@ -1499,54 +1464,24 @@ void train(struct random *stream) {
     result(done ? spent / (double)done : 0, "seconds", "epoch_seconds");
 }
 
-/* The negative ELBO of the test images: the mean over ten draws of the noise for each. Two things
-   make it uncertain. Other images would give another mean: that we see from how much the images
-   differ among themselves. Other noise would, too: that we see from how much the ten means over all
-   images differ. */
-void judge_test(void) {
-    enum { DRAWS = 10 };
-    struct random noise;
-    random_seed(&noise, seed + NOISE_OF_TESTS);
-    double *loss = allocate(tests, sizeof *loss); /* of each image, the mean over the draws */
-    struct average images = {0}, draws = {0};
-    struct parts mean = {0, 0, 0};
-    for (size_t k = 0; k < DRAWS; k++) {
-        double before = mean.bce + mean.kl;
-        for (size_t start = 0; start < tests; start += vae.net.batch) {
-            size_t B = least(vae.net.batch, tests - start);
-            struct images some = {B, test_set.pixel + start * PIXELS, NULL};
-            vae_evaluate(&vae, &some, B, &noise, NULL, NULL); /* fills example and kl */
-            add_parts(&mean, &vae, B, 1 / (double)(DRAWS * tests));
-            for (size_t r = 0; r < B; r++)
-                loss[start + r] += (vae.example[r].bce + vae.kl[r]) / DRAWS;
-        }
-        average_add(&draws, (mean.bce + mean.kl - before) * DRAWS);
-    }
-    for (size_t r = 0; r < tests; r++)
-        average_add(&images, loss[r]);
-    printf("\non %zu test images, nats an image: -ELBO = bce %.2f + kl %.2f = %.2f\n", tests,
-           result(mean.bce, "nats", "elbo_bce"), result(mean.kl, "nats", "kl"),
-           result(average_value(&draws), "nats", "neg_elbo"));
-    printf("  +- %.2f for the choice of the images, +- %.3f for that of the noise\n",
-           result(average_error(&images), "nats", "neg_elbo_se"),
-           result(average_error(&draws), "nats", "neg_elbo_noise_se"));
-    if (beta != 1)
-        printf("  trained with bce + %g kl; an ELBO has 1 kl, and that is what stands here\n",
-               beta);
-}
-
-/* The codes of all test images, for pictures and further measurements, and the errors without noise. */
-void encode_tests(void) {
+/* What both networks make of the test images: the two parts of the VAE's negative ELBO, with the noise
+   of the table above; the errors without noise; and the codes. */
+void report(void) {
+    struct random fixed;
+    random_seed(&fixed, seed + NOISE_OF_EPOCHS);
     code = allocate(tests * 2 * vae.net.code, sizeof *code);
     plain_code = allocate(tests * vae.net.code, sizeof *plain_code);
-    struct parts v = vae_evaluate(&vae, &test_set, tests, NULL, code, NULL);
-    printf("  the VAE at z = mu: bce %.2f, squared error %.2f\n", result(v.bce, "nats", "test_bce"),
-           result(v.squared, "", "test_sq"));
+    struct parts elbo = vae_evaluate(&vae, &test_set, tests, &fixed, NULL, NULL);
+    struct parts at_mu = vae_evaluate(&vae, &test_set, tests, NULL, code, NULL);
+    printf("\non %zu test images, nats an image: -ELBO = bce %.2f + kl %.2f = %.2f\n", tests,
+           elbo.bce, elbo.kl, result(elbo.bce + elbo.kl, "nats", "test_neg_elbo"));
+    printf("  the VAE at z = mu: bce %.2f, squared error %.2f\n",
+           result(at_mu.bce, "nats", "test_bce"), result(at_mu.squared, "", "test_sq"));
     if (!epochs)
         return;
-    struct parts a = vae_evaluate(&plain, &test_set, tests, NULL, plain_code, NULL);
-    printf("  the autoencoder:   bce %.2f, squared error %.2f\n", result(a.bce, "nats", "ae_bce"),
-           result(a.squared, "", "ae_sq"));
+    struct parts ae = vae_evaluate(&plain, &test_set, tests, NULL, plain_code, NULL);
+    printf("  the autoencoder:   bce %.2f, squared error %.2f\n", result(ae.bce, "nats", "ae_bce"),
+           result(ae.squared, "", "ae_sq"));
 }
 
 /* codes.tsv: of each test image its label, and its code as both networks say it, mu for the VAE. */
@@ -1617,34 +1552,6 @@ void draw_between(void) {
         write_sheet("between.png", sheet, (size_t)(row - sheet) / (ACROSS * PIXELS), ACROSS, 2);
     free(sheet);
     free(z);
-}
-
-/* The x below which a standard normal number falls with probability p: the inverse of its
-   distribution function, which the library has as erfc, by halving an interval. */
-double normal_quantile(double p) {
-    double low = -10, high = 10;
-    for (int i = 0; i < 60; i++) {
-        double x = (low + high) / 2;
-        *(0.5 * erfc(-x / sqrt(2.0)) < p ? &low : &high) = x;
-    }
-    return (low + high) / 2;
-}
-
-/* A code of two numbers can be shown whole. We cut each axis into 20 parts of equal probability
-   under p(z) and take the number in the middle of each, by probability: a grid that is narrow in
-   the middle, where codes are frequent, and wide at the edge. */
-void draw_manifold(void) {
-    enum { ACROSS = 20 };
-    real *z = allocate(2 * ACROSS * ACROSS, sizeof *z);
-    real *sheet = allocate(ACROSS * ACROSS * PIXELS, sizeof *sheet);
-    for (size_t k = 0; k < ACROSS * ACROSS; k++) { /* z1 to the right, z2 upwards */
-        z[2 * k] = (real)normal_quantile(((double)(k % ACROSS) + 0.5) / ACROSS);
-        z[2 * k + 1] = (real)normal_quantile(1 - ((double)(k / ACROSS) + 0.5) / ACROSS);
-    }
-    decode(sheet, &vae.net, z, ACROSS * ACROSS);
-    write_sheet("manifold.png", sheet, ACROSS, ACROSS, 1);
-    free(z);
-    free(sheet);
 }
 
 int main(int argc, char **argv) {
@@ -1718,13 +1625,10 @@ int main(int argc, char **argv) {
         save_weights(&vae.net, save_path);
         printf("weights of the VAE saved in %s\n", save_path);
     }
-    judge_test();
-    encode_tests();
+    report();
     write_codes();
     draw_samples(100);
     draw_between();
-    if (vae.net.code == 2)
-        draw_manifold();
     write_results();
     return interrupted ? 130 : 0;
 }
