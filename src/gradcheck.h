@@ -93,7 +93,7 @@ struct gradcheck {
 };
 
 /* All checks of one test program together, for the texts that quote them. */
-static struct {
+static struct gc_total {
     double worst_error;
     size_t entries, resolved, kinks;
 } gc_total;

@@ -1,43 +1,39 @@
-/* Exercise 11: the tighter bound as a loss.
+/* Exercise 11: free bits.
 
-   L_K lies above the ELBO, so why not train it (Burda and others, 2016)? For one image the encoder
-   says a code (2d), K draws z_k = mu + sigma noise_k go through the decoder, and with
+   Early in training the KL is easier to lower than the cross-entropy, and some numbers of the code
+   give up for good. Kingma and others (2016) let each number j of the code have its first few nats
+   for nothing. With the mean over the batch of its part of the KL,
 
-       log w_k = -bce_k + sum over j of (noise_kj^2 - z_kj^2 + logvar_j) / 2
+       m_j = 1/B sum over r of -1/2 (1 + logvar_rj - mu_rj^2 - e^logvar_rj)
 
-   the loss is  -log of the mean of the w_k.  For K = 1 that is the loss of this chapter, with one
-   draw where the KL in closed form has the mean over all.
+   the penalty is  sum over j of max(m_j, free).  Below `free` there is no reason to say less.
 
-   The forward pass is here. Write the way back, in two parts, then run
+   The forward pass is here. Write the way back, then run
 
        make exercise11
 
-   Between your two parts the decoder does its own: it multiplies what you say of bce_k into its
-   gradients and hands you dz_k, what comes from the cross-entropy. Derive first: what is the
-   derivative of the log of a mean? What else in log w_k depends on z_k, and what on logvar outright?
-   Mind that w_k is e^-500 or so. Everything that vae.c defines may be used. */
+   Derive first: for which j does mu_rj have a say? Is it what one image costs that decides, or the
+   mean? Everything that vae.c defines may be used. */
 
-/* logw (K) from the cross-entropies bce (K) of K draws z (K,d) for one code (2d). Returns the loss. */
-double bound_forward(double *logw, const double *bce, const real *z, const real *code,
-                     const real *noise, size_t K, size_t d) {
-    for (size_t k = 0; k < K; k++) {
-        logw[k] = -bce[k];
-        for (size_t j = k * d; j < (k + 1) * d; j++)
-            logw[k] += (noise[j] * noise[j] - z[j] * z[j] + code[d + j % d]) / 2;
+/* mean (d) = m_j for each number of the code, from code (B,2d): mu, then logvar. Returns the sum over j
+   of max(m_j, free). */
+double free_bits_forward(double *mean, const real *code, double free_nats, size_t B, size_t d) {
+    double sum = 0;
+    for (size_t j = 0; j < d; j++) {
+        mean[j] = 0;
+        for (size_t r = 0; r < B; r++) {
+            double mu = (double)code[2 * r * d + j], logvar = (double)code[(2 * r + 1) * d + j];
+            mean[j] -= 0.5 * (1 + logvar - mu * mu - exp(logvar)) / (double)B;
+        }
+        sum += fmax(mean[j], free_nats);
     }
-    return -log_mean_exp(logw, K);
+    return sum;
 }
 
-/* share (K) = the derivative of the loss with respect to each bce_k */
-void bound_shares(double *share, const double *logw, size_t K) {
+/* dmu and dlogvar, both in dcode (B,2d), collect what the penalty gives them. mean (d) is what the
+   forward pass has left. */
+void free_bits_backward(real *dcode, const double *mean, const real *code, double free_nats,
+                        size_t B, size_t d) {
     /* Yours. Delete the next line when you begin: it only keeps the compiler quiet. */
-    (void)share, (void)logw, (void)K;
-}
-
-/* dcode (2d) += what mu and logvar collect from all K draws: from dz (K,d), which comes from the
-   cross-entropies and has its share in it already, and from the rest of log w. */
-void bound_backward(real *dcode, const real *dz, const double *share, const real *z,
-                    const real *code, const real *noise, size_t K, size_t d) {
-    /* Yours, too. */
-    (void)dcode, (void)dz, (void)share, (void)z, (void)code, (void)noise, (void)K, (void)d;
+    (void)dcode, (void)mean, (void)code, (void)free_nats, (void)B, (void)d;
 }

@@ -1,33 +1,31 @@
-/* A solution of exercise 11. The derivative of log (w_1 + ... + w_K) with respect to log w_k is
-   w_k / (w_1 + ... + w_K): each draw has its share, and the shares are 1 together. The loss has a
-   minus, and so has bce_k in log w_k: two signs make plus. log p(z) takes z_k times its share. The
-   logvar that stands in log w_k itself collects -1/2 of each share, so -1/2 in all. */
+/* A solution of exercise 11. The maximum has the slope 1 where m_j is above `free`, and 0 below: it is the
+   mean over the batch that decides, for all images alike. Where it is 1, mu and logvar collect what they
+   collect from the KL, with 1/B from the mean. */
 
-/* logw (K) from the cross-entropies bce (K) of K draws z (K,d) for one code (2d). Returns the loss. */
-double bound_forward(double *logw, const double *bce, const real *z, const real *code,
-                     const real *noise, size_t K, size_t d) {
-    for (size_t k = 0; k < K; k++) {
-        logw[k] = -bce[k];
-        for (size_t j = k * d; j < (k + 1) * d; j++)
-            logw[k] += (noise[j] * noise[j] - z[j] * z[j] + code[d + j % d]) / 2;
-    }
-    return -log_mean_exp(logw, K);
-}
-
-/* share (K) = the derivative of the loss with respect to each bce_k */
-void bound_shares(double *share, const double *logw, size_t K) {
-    double mean = log_mean_exp(logw, K);
-    for (size_t k = 0; k < K; k++)
-        share[k] = exp(logw[k] - mean) / (double)K;
-}
-
-/* dcode (2d) += what mu and logvar collect from all K draws. */
-void bound_backward(real *dcode, const real *dz, const double *share, const real *z,
-                    const real *code, const real *noise, size_t K, size_t d) {
-    for (size_t k = 0; k < K; k++)
-        for (size_t j = 0; j < d; j++) {
-            real from_z = dz[k * d + j] + share[k] * z[k * d + j], sigma = exp(code[d + j] / 2);
-            dcode[j] += from_z;
-            dcode[d + j] += from_z * noise[k * d + j] * sigma / 2 - share[k] / 2;
+/* mean (d) = m_j for each number of the code, from code (B,2d): mu, then logvar. Returns the sum over j
+   of max(m_j, free). */
+double free_bits_forward(double *mean, const real *code, double free_nats, size_t B, size_t d) {
+    double sum = 0;
+    for (size_t j = 0; j < d; j++) {
+        mean[j] = 0;
+        for (size_t r = 0; r < B; r++) {
+            double mu = (double)code[2 * r * d + j], logvar = (double)code[(2 * r + 1) * d + j];
+            mean[j] -= 0.5 * (1 + logvar - mu * mu - exp(logvar)) / (double)B;
         }
+        sum += fmax(mean[j], free_nats);
+    }
+    return sum;
+}
+
+/* dmu and dlogvar, both in dcode (B,2d), collect what the penalty gives them. mean (d) is what the
+   forward pass has left. */
+void free_bits_backward(real *dcode, const double *mean, const real *code, double free_nats,
+                        size_t B, size_t d) {
+    for (size_t r = 0; r < B; r++)
+        for (size_t j = 0; j < d; j++)
+            if (mean[j] > free_nats) {
+                real mu = code[2 * r * d + j], logvar = code[(2 * r + 1) * d + j];
+                dcode[2 * r * d + j] += mu / (real)B;
+                dcode[(2 * r + 1) * d + j] += (exp(logvar) - 1) / 2 / (real)B;
+            }
 }
