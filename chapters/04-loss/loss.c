@@ -1013,10 +1013,11 @@ void print_heads(char *names, size_t size, const char *unit) {
 }
 
 /* All networks from one start, on the same batches: with Adam for --epochs; or plain, by gradient
-   descent for --steps, from outputs that are confidently wrong. Judged after every epoch, or every
-   five steps. */
+   descent for --steps, from outputs that are confidently wrong, on full batches only. Judged after
+   every epoch, or every five steps. */
 void race(int plain, const char *file) {
-    size_t count = train_set.count, per_epoch = (count + batch - 1) / batch, step = 0, rows = 0;
+    size_t count = train_set.count, step = 0, rows = 0;
+    size_t per_epoch = plain ? count / batch : (count + batch - 1) / batch;
     size_t length = plain ? steps : epochs * per_epoch, every = plain ? 5 : per_epoch;
     size_t cols = 1 + LOSSES * runners, *order = allocate(count, sizeof *order);
     double *row = allocate((length / every + 2) * cols, sizeof *row), at, spent = 0;

@@ -221,15 +221,16 @@ void average_images(double *mean, double *median) {
 }
 
 /* loss (LOSSES) = what the pictures xhat cost, mean over the test images: one picture for all of
-   them, or, where xhat is NULL, each image itself. */
-void cost_of(double *loss, const double *xhat) {
+   them, or, where xhat is NULL, each image itself. For the cross-entropy a picture bets at least
+   `least` on black and on white, everywhere. */
+void cost_of(double *loss, const double *xhat, double least) {
     real t[PIXELS];
     memset(loss, 0, LOSSES * sizeof *loss);
     for (size_t r = 0; r < test_set.count; r++) {
         brightness(t, test_set.pixel + r * PIXELS, PIXELS);
         for (size_t i = 0; i < PIXELS; i++) {
             double x = (double)t[i], y = xhat ? xhat[i] : x;
-            loss[BCE] += bce_of_pixel(y, x) / (double)test_set.count;
+            loss[BCE] += bce_of_pixel(fmin(fmax(y, least), 1 - least), x) / (double)test_set.count;
             loss[SQUARED] += (y - x) * (y - x) / (double)test_set.count;
             loss[ABSOLUTE] += fabs(y - x) / (double)test_set.count;
         }
@@ -245,17 +246,15 @@ void show_floor(void) {
     double mean[PIXELS], median[PIXELS], itself[LOSSES], of_mean[LOSSES], of_median[LOSSES];
     average_images(mean, median);
     size_t black = 0, gray = 0;
-    for (size_t i = 0; i < PIXELS; i++) {
+    for (size_t i = 0; i < PIXELS; i++)
         black += median[i] == 0;
-        /* A pixel that was always black in training, or always white, is an infinite loss when it
-           once is not: we give it one chance in a million. */
-        mean[i] = fmin(fmax(mean[i], 1e-6), 1 - 1e-6);
-    }
     for (size_t k = 0; k < test_set.count * PIXELS; k++)
         gray += test_set.pixel[k] > 0 && test_set.pixel[k] < 255;
-    cost_of(itself, NULL);
-    cost_of(of_mean, mean);
-    cost_of(of_median, median);
+    cost_of(itself, NULL, 0);
+    /* A pixel that was always black in training, or always white, is an infinite loss when it once is
+       not: we give it one chance in a million. */
+    cost_of(of_mean, mean, 1e-6);
+    cost_of(of_median, median, 0);
     printf("what no network can get below, and what none should need, per test image\n"
            "                                    squared error   absolute error   bce, nats\n"
            "  the image itself                  %13.2f %16.2f %11.2f\n",
