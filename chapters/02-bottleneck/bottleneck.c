@@ -9,10 +9,10 @@
    Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
 
    Contents                                                           line
-     I.   The network, from chapter 1                                   0
-     II.  New here: an autoencoder learns, and the floor below it       0
-     III. Tools, to look up rather than to read                         0
-     IV.  The program                                                   0
+     I.   The network, from chapter 1                                  87
+     II.  New here: an autoencoder learns, and the floor below it     290
+     III. Tools, to look up rather than to read                       608
+     IV.  The program                                                 985
 
    Letters: n = 784 pixels, d units in the code, N images, B of them in a mini-batch, one a row; x
    (B,n) pixels, z (B,d) code, xhat (B,n) reconstruction; C (n,n) covariance, Q (d,n) orthonormal
