@@ -9,10 +9,10 @@
    Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
 
    Contents                                                           line
-     I.   The network, from chapter 1                                   0
-     II.  New here: an autoencoder learns, and the floor below it       0
-     III. Tools, to look up rather than to read                         0
-     IV.  The program                                                   0
+     I.   The network, from chapter 1                                  87
+     II.  New here: an autoencoder learns, and the floor below it     290
+     III. Tools, to look up rather than to read                       608
+     IV.  The program                                                 985
 
    Letters: n = 784 pixels, d units in the code, N images, B of them in a mini-batch, one a row; x
    (B,n) pixels, z (B,d) code, xhat (B,n) reconstruction; C (n,n) covariance, Q (d,n) orthonormal
@@ -1089,12 +1089,14 @@ void race(size_t d) {
     printf("a race on digits, code of %zu: mean error during the epoch\n"
            "                                 first   second     last\n",
            d);
-    for (size_t k = 0; k < RUNS && !interrupted; k++) {
+    for (size_t k = 0; k < RUNS; k++) {
         int centred = k > 2;
         double first_rate = rates[k % 3];
         struct stack net = train(&on_digits, centred ? on_digits.mean : nothing, d, k % 3 == 2,
                                  first_rate, history);
         free(net.value);
+        if (interrupted)
+            break;
         for (size_t e = 0; e < epochs; e++) {
             row[e * COLS] = (double)e + 1;
             row[e * COLS + k + 1] = history[e];
@@ -1106,7 +1108,7 @@ void race(size_t d) {
     }
     printf("\n");
     write_table("race.tsv", "epoch\tslow\tfast\tadam\tcentred_slow\tcentred_fast\tcentred_adam",
-                row, epochs, COLS);
+                row, interrupted ? 0 : epochs, COLS);
     free(history);
     free(row);
 }
@@ -1278,13 +1280,14 @@ int main(int argc, char **argv) {
     catch_interrupts();
 
     planned = 6 + codes + have_curves * codes;
+    write_table("race.tsv", "none", NULL, 0, 1); /* an earlier run's tables are not ours */
+    write_table("net-curves.tsv", "none", NULL, 0, 1);
     if (epochs)
         race(largest);
     train_all(&on_digits);
     find_floor(&on_digits, directions);
     double worst = compare(&on_digits);
     draw_reconstructions(&on_digits);
-    write_table("net-curves.tsv", "none", NULL, 0, 1); /* an earlier run's are not ours */
     if (have_curves && !interrupted) {
         train_all(&on_curves);
         find_floor(&on_curves, directions);

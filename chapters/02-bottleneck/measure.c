@@ -351,7 +351,8 @@ int main(int argc, char **argv) {
         return status;
     show_copying(&on_digits);
     measure_angles(&on_digits);
-    measure_angles(&on_curves);
+    if (on_curves.train.count)
+        measure_angles(&on_curves);
     compare_manifolds();
     draw_pca(&on_digits);
     draw_blends(&on_digits);

@@ -72,24 +72,29 @@ if (lines("net-digits.tsv") > 0) {
 
 }
 
-# How the networks come down to it. A run of no epochs has nothing to show here.
-if (lines("learning-digits.tsv") > 0) {
-    set output out.'/learning.png'
+# Plain gradient descent and Adam from the same start, and the floor below them. A run of no epochs has nothing
+# to show here.
+if (lines("race.tsv") > 0 && lines("net-digits.tsv") > 0) {
+    set output out.'/race.png'
+    floor_of_pca = real(system("tail -n +2 '".out."/net-digits.tsv' | sort -n | tail -n 1 | cut -f 2"))
     set xlabel "epoch"
     set xrange [1:*]
+    set yrange [0.97*floor_of_pca:40]
     set logscale y
-    set format y "%g %%"
-    set yrange [*:*]
-    set ylabel "error above that of PCA, during the epoch"
-    set key top right invert
-    plot for [k=0:lines("net-digits.tsv")-1] out.'/learning-digits.tsv' index k using 1:($5 > 0 ? $5 : NaN) \
-        with linespoints linetype k+1 pointsize 0.8 title sprintf("d = %s", word(system("tail -n +2 '".out."/net-digits.tsv' | cut -f 1 | tr '\n' ' '"), k+1))
+    set ytics add (14, 15, 16, 18, 20, 25, 30, 35)
+    set ylabel "squared error of a training image, during the epoch"
+    plot out.'/race.tsv' using 1:2 with linespoints linetype 1 title "x: plain, rate 0.015", \
+         '' using 1:4 with linespoints linetype 2 title "x: Adam, rate 0.005", \
+         '' using 1:5 with linespoints linetype 6 title "x - m: plain, rate 0.015", \
+         '' using 1:6 with linespoints linetype 3 title "x - m: plain, rate 0.1", \
+         '' using 1:7 with linespoints linetype 4 title "x - m: Adam, rate 0.005", \
+         floor_of_pca linetype 5 title "what PCA leaves"
     unset logscale
-    set format y
-    set key noinvert
+    set ytics auto
+    set yrange [*:*]
 }
 
-if (lines("net-digits.tsv") > 0) {
+if (lines("angles-digits.tsv") > 0) {
     # The angles between what the decoder can paint and the plane of PCA.
     set output out.'/angles.png'
     set multiplot layout 1,panels
@@ -102,7 +107,7 @@ if (lines("net-digits.tsv") > 0) {
     do for [name in have_curves ? "digits curves" : "digits"] {
         set title name
         plot out.'/angles-'.name.'.tsv' using 1:3 with points linetype 1 pointtype 6 pointsize 1 title "each angle", \
-             out.'/net-'.name.'.tsv' using 1:7 with points linetype 2 pointtype 7 pointsize 1 title "the largest"
+             '' using ($1 == $2 ? $1 : NaN):3 with points linetype 2 pointtype 7 pointsize 1 title "the largest"
     }
     unset multiplot
     unset logscale
@@ -111,19 +116,21 @@ if (lines("net-digits.tsv") > 0) {
 }
 
 # Digits, curves and the bar, each as a part of what there is.
-set output out.'/manifolds.png'
-set xlabel "directions kept by PCA"
-set ylabel "left of the test images' squared error"
-set format y "%g %%"
-set xrange [0:30]
-set yrange [0:100]
-set key top right
-plot out.'/pca-digits.tsv' using 1:4 linetype 1 title "digits (nobody knows how many numbers)", \
-     out.'/pca-'.(have_curves ? "curves" : "digits").'.tsv' using 1:(have_curves ? $4 : NaN) linetype 2 title (have_curves ? "curves (six numbers)" : ""), \
-     out.'/pca-bar.tsv' using 1:4 linetype 3 title "sliding bar (one number)"
-set format y
-set xrange [*:*]
-set yrange [*:*]
+if (lines("pca-bar.tsv") > 0) {
+    set output out.'/manifolds.png'
+    set xlabel "directions kept by PCA"
+    set ylabel "left of the test images' squared error"
+    set format y "%g %%"
+    set xrange [0:30]
+    set yrange [0:100]
+    set key top right
+    plot out.'/pca-digits.tsv' using 1:4 linetype 1 title "digits (nobody knows how many numbers)", \
+         out.'/pca-'.(have_curves ? "curves" : "digits").'.tsv' using 1:(have_curves ? $4 : NaN) linetype 2 title (have_curves ? "curves (six numbers)" : ""), \
+         out.'/pca-bar.tsv' using 1:4 linetype 3 title "sliding bar (one number)"
+    set format y
+    set xrange [*:*]
+    set yrange [*:*]
+}
 
 # The code of two numbers: PCA's on the left, the network's on the right.
 if (lines("codes.tsv") > 0) {
