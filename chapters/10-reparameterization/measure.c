@@ -368,7 +368,7 @@ void show_largest_rates(void) {
             }
             halvings -= home;
         }
-        printf(" %s 1/%g ", way_name[w], ldexp(1, halvings));
+        printf("%s%s 1/%g", w ? "  " : " ", way_name[w], ldexp(1, halvings));
         result(ldexp(1, -halvings), "", "largest_rate_%s", way_name[w]);
     }
     printf("\n\n");

@@ -1018,7 +1018,7 @@ void show_toy(void) {
     struct random r = stream(TOY, 1, 0);
     struct average estimate[WAYS] = {{0, 0, 0}};
     toy_code(code, 2);
-    for (size_t k = 0; k < draws; k++) {
+    for (size_t k = 0; k < draws && !interrupted; k++) {
         random_normal(noise, COORDINATES, &r);
         for (int w = 0; w < WAYS; w++) {
             real g[2 * COORDINATES] = {0};
