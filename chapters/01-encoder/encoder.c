@@ -12,7 +12,7 @@
      I.   Nothing carried: this is the first chapter                   88
      II.  A layer, a stack of layers, how they start and learn         90
      III. Tools, to look up rather than to read                       349
-     IV.  The program                                                 752
+     IV.  The program                                                 741
 
    Letters: B examples in a batch, one a row; in, out the widths of a layer; x (B,in) its input; s
    (B,out) its affine sums; h (B,out) its output; W (out,in) the weights, W_ji from input i to

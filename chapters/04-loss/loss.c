@@ -9,10 +9,10 @@
    Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
 
    Contents                                                           line
-     I.   The network, squared error, Adam, from earlier chapters       0
-     II.  Three losses and their gradients: new in this chapter         0
-     III. Tools, to look up rather than to read                         0
-     IV.  The program                                                   0
+     I.   The network, squared error, Adam, from earlier chapters      87
+     II.  Three losses and their gradients: new in this chapter       362
+     III. Tools, to look up rather than to read                       527
+     IV.  The program                                                 904
 
    Letters: B images in a batch, one a row; n pixels in an image; x (B,n) the images, between 0 and
    1; s or logit (B,n) what the last layer computes; xhat (B,n) = sigmoid(s) the reconstruction; L
