@@ -239,16 +239,14 @@ static int gc_try_size(const struct gc_case *q, FILE *out, size_t size, const ch
         if (gc_explains_factor(q, f)) {
             fprintf(out,
                     "  Every entry is %zu times too large, and %zu is %s: a sum stands where the "
-                    "loss has a "
-                    "mean (a division is missing).%s\n",
+                    "loss has a mean (a division is missing).%s\n",
                     size, size, name, sign[flip]);
             return 1;
         }
         if (gc_explains_factor(q, 1 / f)) {
             fprintf(out,
                     "  Every entry is %zu times too small, and %zu is %s: a mean stands where the "
-                    "loss has a "
-                    "sum (a division too many).%s\n",
+                    "loss has a sum (a division too many).%s\n",
                     size, size, name, sign[flip]);
             return 1;
         }
@@ -294,8 +292,7 @@ static int gc_try_zero(const struct gc_case *q, FILE *out) {
     if (!claim && (q->t->name[0] == 'b' || strstr(q->t->name, "bias")))
         fprintf(out,
                 "  The gradient of %s is zero everywhere: it is never written. The bias is "
-                "forgotten in "
-                "the backward pass.\n",
+                "forgotten in the backward pass.\n",
                 q->t->name);
     else if (!claim)
         fprintf(out, "  The gradient of %s is zero everywhere: it is never written.\n", q->t->name);
@@ -389,8 +386,7 @@ static int gc_try_examples(const struct gc_case *q, FILE *out) {
         if (gc_explains(q, share)) {
             fprintf(out,
                     "  This is the share of example %zu alone, %s of the batch: an = stands where "
-                    "+= is "
-                    "meant.\n",
+                    "+= is meant.\n",
                     e,
                     e == B - 1 ? "the last"
                     : e == 0   ? "the first"
@@ -402,8 +398,7 @@ static int gc_try_examples(const struct gc_case *q, FILE *out) {
         if (gc_explains(q, q->guess)) {
             fprintf(out,
                     "  One example is missing: the gradient is that of the batch without example "
-                    "%zu. A "
-                    "loop starts late or stops short.\n",
+                    "%zu. A loop starts late or stops short.\n",
                     e);
             return 1;
         }
@@ -516,9 +511,8 @@ static int gc_try_mixture(const struct gc_case *q, FILE *out) {
         return 0;
     fprintf(out,
             "  Every share is there, but multiplied by a factor of its own for each example and "
-            "output (%.4g for "
-            "example 0, output %zu): the derivative at the outputs is wrong. Is f'(s) the right "
-            "function?\n",
+            "output (%.4g for example 0, output %zu): the derivative at the outputs is wrong. Is "
+            "f'(s) the right function?\n",
             example_factor, shown);
     return 1;
 }
@@ -592,8 +586,7 @@ static int gc_try_constant(const struct gc_case *q, FILE *out) {
         return 0;
     fprintf(out,
             "  Every entry is off by the same factor, %.6g. No mistake that we know has this "
-            "factor: look "
-            "for a constant that is missing or wrong.\n",
+            "factor: look for a constant that is missing or wrong.\n",
             dot / norm);
     return 1;
 }
@@ -761,12 +754,10 @@ static int gc_check_tensor(struct gradcheck *c, const struct gc_tensor *t, const
     if (untested)
         fprintf(out, "  %s\n",
                 zeros == N ? "The gradient is zero everywhere, and so is the difference: nothing "
-                             "was tested. Is "
-                             "the tensor used at all?"
+                             "was tested. Is the tensor used at all?"
                 : on_kinks ? "Most entries stand on a kink. Move the inputs."
                            : "Most entries are too small to be told from rounding. Give the "
-                             "check larger inputs, or "
-                             "a smaller loss.");
+                             "check larger inputs, or a smaller loss.");
     if (wrong) {
         fprintf(out, "  at %s: analytic %.6g   numeric %.6g   ratio %.4g\n", place, t->grad[bad],
                 n[bad], t->grad[bad] / n[bad]);
@@ -887,26 +878,21 @@ static inline int gc_run_in_one_line(struct gradcheck *c) {
 /* Whether a test should leave out what takes long: where QUICK stands in the environment, as it
    does for mutants and valgrind, and in a build with sanitizers. */
 static inline int gc_quick(void) {
-#if defined(__SANITIZE_ADDRESS__)
+#ifdef SANITIZED
     return 1;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-    return 1;
-#endif
 #endif
     return getenv("QUICK") != NULL;
 }
 
-/* Writes the totals as lines of name, value, unit. Returns 0, or -1 when the file cannot be
- * written. */
+/* Writes the totals as lines of name, value, unit. Returns 0, or -1 when it cannot. */
 static inline int gc_save_totals(const char *path) {
     FILE *f = fopen(path, "w");
     if (!f)
         return -1;
     fprintf(f, "check_worst_error\t%.3g\t\n", gc_total.worst_error);
-    fprintf(
-        f, "check_entries\t%zu\tentries\ncheck_resolved\t%zu\tentries\ncheck_kinks\t%zu\tentries\n",
-        gc_total.entries, gc_total.resolved, gc_total.kinks);
+    fprintf(f, "check_entries\t%zu\tentries\n", gc_total.entries);
+    fprintf(f, "check_resolved\t%zu\tentries\n", gc_total.resolved);
+    fprintf(f, "check_kinks\t%zu\tentries\n", gc_total.kinks);
     return fclose(f) == 0 ? 0 : -1;
 }
 
