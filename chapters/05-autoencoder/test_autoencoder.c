@@ -226,12 +226,12 @@ void each_activation(void **state) {
         snprintf(title, sizeof title, "chapter 5, 9-7-5-3 and back, %s", activation_name[f]);
         struct gradcheck check = {
             .title = title, .loss = bare_loss, .backward = bare_backward, .net = &t, .batch = ROWS};
+        gc_add(&check, "x", t.x, t.dx, ROWS, WIDE);
         add_tensors(&check, t.net.tensor, t.net.tensors);
         for (size_t l = 0; l < t.net.depth; l++) {
             measure_slopes(slope[l], &t.net.layer[l], l ? t.net.layer[l - 1].h : t.x, ROWS);
-            check.tensor[2 * l].slope = check.tensor[2 * l + 1].slope = slope[l];
+            check.tensor[2 * l + 1].slope = check.tensor[2 * l + 2].slope = slope[l];
         }
-        gc_add(&check, "x", t.x, t.dx, ROWS, WIDE);
         failed += gc_run_in_one_line(&check);
         free(t.net.value);
     }
