@@ -8,10 +8,10 @@
    Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
 
    Contents                                                           line
-     I.   Adam and batches, from chapter 2; what can be learned           0
-     II.  The network, backpropagation, training: new in this chapter     0
-     III. Tools, to look up rather than to read                           0
-     IV.  The program                                                     0
+     I.   Adam and batches, from chapter 2; what can be learned         137
+     II.  The network, backpropagation, training: new in this chapter   204
+     III. Tools, to look up rather than to read                         579
+     IV.  The program                                                  1206
 
    Letters: B examples in a batch, one a row; in, out the widths of a layer; x (B,784) pixels; s
    (B,out) affine sums, the logits in the last layer; h (B,out) outputs; z (B,code) the code; xhat =

@@ -54,7 +54,8 @@ void whole_backward(void *whole) {
 
 /* Sets the biases so that each ReLU is off for one image and on for the others, and its corner half
    way between the two lowest sums. Any two units are then on together for some image, so no weight
-   between them goes untested; and a nudge does not reach the corner. */
+   between them goes untested; and a nudge does not reach the corner. The first unit of a layer is on
+   for all images. */
 void off_for_one(struct network *net, const real *x, size_t rows) {
     for (size_t l = 0; l < net->depth; l++) {
         struct layer *y = &net->layer[l], sums = *y;
@@ -67,7 +68,7 @@ void off_for_one(struct network *net, const real *x, size_t rows) {
                 second = fmin(second, fmax(s, lowest));
                 lowest = fmin(s, lowest);
             }
-            y->b[j] -= (lowest + second) / 2;
+            y->b[j] -= j ? (lowest + second) / 2 : lowest - 1; /* the first is on for all */
         }
         layer_forward(y, x, rows);
         x = y->h;
