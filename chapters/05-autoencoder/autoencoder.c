@@ -8,10 +8,10 @@
    Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
 
    Contents                                                           line
-     I.   Adam and batches, from chapter 2; what can be learned           0
-     II.  The network, backpropagation, training: new in this chapter     0
-     III. Tools, to look up rather than to read                           0
-     IV.  The program                                                     0
+     I.   Adam and batches, from chapter 2; what can be learned         137
+     II.  The network, backpropagation, training: new in this chapter   204
+     III. Tools, to look up rather than to read                         579
+     IV.  The program                                                  1206
 
    Letters: B examples in a batch, one a row; in, out the widths of a layer; x (B,784) pixels; s
    (B,out) affine sums, the logits in the last layer; h (B,out) outputs; z (B,code) the code; xhat =
@@ -709,8 +709,7 @@ void quit(int status, const char *after, const char *format, ...) {
     fprintf(stderr, "%s: ", PROGRAM);
     vfprintf(stderr, format, list);
     fprintf(stderr, "%s\n", after);
-    if (unfinished[0])
-        remove(unfinished);
+    remove(unfinished);
     exit(status);
 }
 
@@ -765,16 +764,16 @@ unsigned char *read_file(size_t *size, const char *path, size_t most) {
     gzFile file = gzopen(path, "rb");
     if (!file)
         die("%s: %s", path, strerror(errno));
-    for (*size = 0; n > 0 && *size <= most; *size += (size_t)(n > 0 ? n : 0)) {
+    for (*size = 0; n > 0 && *size <= most; *size += n > 0 ? (size_t)n : 0) {
         if (*size == room && !(bytes = realloc(bytes, room = 2 * room + (1 << 20))))
             die("%s: not enough memory to read it", path);
         n = gzread(file, bytes + *size, (unsigned)(room - *size));
     }
     const char *why = gzerror(file, &code); /* begins with the path */
-    if (*size > most)
-        die("%s: has more than %zu bytes, which is too many for what it should hold", path, most);
     if (code != Z_OK && code != Z_STREAM_END)
         die("%s%s", why, code == Z_ERRNO ? "" : "; the file is damaged or cut short");
+    if (*size > most)
+        die("%s: has more than %zu bytes, which is too many for what it should hold", path, most);
     gzclose(file);
     return bytes;
 }
@@ -785,6 +784,7 @@ unsigned char *read_file(size_t *size, const char *path, size_t most) {
 unsigned char *read_idx(size_t *count, const char *dir, const char *name, uint32_t magic,
                         const char *things, size_t rows, size_t cols) {
     char path[PATH_MAX];
+    uint32_t word[4] = {0, 0, 1, 1};
     size_t size, head = 4 + 4 * (magic & 255), item = rows * cols * (magic >> 8 == 0xd ? 4 : 1);
     snprintf(path, sizeof path, "%s/%s", dir, name);
     if (access(path, F_OK) != 0)
@@ -792,21 +792,15 @@ unsigned char *read_idx(size_t *count, const char *dir, const char *name, uint32
     if (access(path, F_OK) != 0)
         return NULL;
     unsigned char *bytes = read_file(&size, path, 1 << 30);
-    uint32_t word[4] = {0};
     if (size < head)
         die("%s: ends within its header; it is empty or cut short", path);
     for (size_t i = 0; i < head; i++)
         word[i / 4] = word[i / 4] << 8 | bytes[i];
-    if (word[0] != magic)
-        die("%s: begins with 0x%08x, not 0x%08x; it is not an IDX file of %s", path, word[0], magic,
-            things);
-    if ((head > 8 && word[2] != rows) || (head > 12 && word[3] != cols))
-        die("%s: its %s are %u x %u; we need %zu x %zu", path, things, word[2],
-            head > 12 ? word[3] : 1, rows, cols);
+    if (word[0] != magic || word[2] != rows || word[3] != cols)
+        die("%s: begins with 0x%08x and %u x %u; an IDX file of %s has 0x%08x and %zu x %zu", path,
+            word[0], word[2], word[3], things, magic, rows, cols);
     *count = word[1];
-    if (*count == 0)
-        die("%s: holds no %s", path, things);
-    if (size - head != *count * item)
+    if (*count == 0 || size - head != *count * item)
         die("%s: holds %zu %s and %zu bytes, its header says %zu %s", path, (size - head) / item,
             things, (size - head) % item, *count, things);
     return memmove(bytes, bytes + head, size - head);
@@ -844,15 +838,12 @@ char target[PATH_MAX];                  /* the name that the file being written 
    be written there: better now than after the training. */
 void make_out_dir(void) {
     char path[PATH_MAX];
-    struct stat info;
-    int n = snprintf(path, sizeof path, "%s/", out_dir), failed = n >= PATH_MAX - 64;
-    for (size_t i = 1; !failed && path[i]; i++)
-        if (path[i] == '/') {
-            path[i] = 0;
-            failed = mkdir(path, 0777) != 0 && errno != EEXIST;
-            path[i] = '/';
-        }
-    if (failed || stat(path, &info) != 0 || access(path, W_OK) != 0)
+    snprintf(path, sizeof path, "%s/.", out_dir);
+    for (char *slash = path; (slash = strchr(slash + 1, '/')); *slash = '/') {
+        *slash = 0;
+        mkdir(path, 0777); /* it may be there already */
+    }
+    if (access(path, W_OK) != 0)
         die("%s: %s; name another folder with --out", out_dir, strerror(errno));
 }
 
@@ -1037,15 +1028,13 @@ void parse_options(int argc, char **argv, const struct option *table, const char
    there are: 2 to MAX_LAYERS + 1. */
 size_t parse_layers(size_t *size, const char *text) {
     size_t n = 0;
-    double value;
+    double value = 0;
     for (const char *p = text; p; p = *p ? p + 1 : NULL) {
         p = n <= MAX_LAYERS ? parse_number(&value, p, 1, 100000, 1) : NULL;
-        if (!p || (*p && *p != ','))
-            bad_option("--layers %s: wants up to 33 sizes between commas, such as 784,100,6", text);
+        if (!p || (*p && *p != ',') || (n == 0 && value != PIXELS) || (n == 0 && !*p))
+            bad_option("--layers %s: wants 784 and up to 32 more widths, such as 784,100,6", text);
         size[n++] = (size_t)value;
     }
-    if (n < 2 || size[0] != PIXELS)
-        bad_option("--layers %s: must begin with 784, the pixels of an image, and go on", text);
     return n;
 }
 
@@ -1086,15 +1075,15 @@ void show_progress(double done, const char *what) {
     if (!isatty(STDERR_FILENO) || now - bar_drawn < 0.1)
         return;
     bar_drawn = now;
-    char bar[31] = "..............................";
-    memset(bar, '#', (size_t)(done * 30));
+    int full = (int)(30 * done);
     double left = done > 0 ? (now - bar_start) * (1 - done) / done : 0;
-    fprintf(stderr, "\r  %-16s [%s] %3.0f %%, %4.0f s left ", what, bar, 100 * done, left);
+    fprintf(stderr, "\r  %-16s [%.*s%.*s] %4.0f s left ", what, full,
+            "##############################", 30 - full, "..............................", left);
 }
 
 /* Wipes the bar, so that a line can be printed in its place. */
 void hide_progress(void) {
-    if (isatty(STDERR_FILENO) && bar_drawn > 0)
+    if (bar_drawn > 0)
         fprintf(stderr, "\r%72s\r", "");
     bar_drawn = 0;
 }
@@ -1227,7 +1216,7 @@ const char *const schedule_name[] = {"cosine", "constant", NULL};
 struct images train_set, test_set;
 struct network net;
 struct trainer trainer;
-real *code, *sheet;   /* (tests,code) of the test images; (3,10,784) ten of them, in and out */
+real *code, *sheet;   /* (tests,code) of the test images; (30,784) room for three rows of ten */
 struct random stream; /* the weights at the start, and the order of the images */
 
 /* measure.c has options of its own, looks at them before the training, and may draw other images
@@ -1294,6 +1283,8 @@ void train(void) {
     }
     write_table("losses.tsv", "epoch\ttrain_bce\ttest_bce\ttrain_sq\ttest_sq\tseconds", row, epoch,
                 COLUMNS);
+    free(order);
+    free(row);
     result(epoch ? spent / (double)epoch : 0, "seconds", "epoch_seconds");
 }
 
@@ -1310,32 +1301,29 @@ void write_codes(void) {
             row[r * (d + 1) + j + 1] = (double)code[r * d + j];
     }
     write_table("codes.tsv", names, row, rows, d + 1);
+    free(row);
+    free(names);
 }
 
-/* Ten test images, one of each class where there are labels, into the first row of to (20,784),
-   and what the network makes of them, from xhat (tests,784), into the second. */
-void ten_images(real *to, const real *xhat) {
-    for (size_t k = 0; k < 10 && k < tests; k++) {
-        size_t r = 0;
-        while (test_set.label && r < tests && test_set.label[r] != k)
-            r++;
-        r = test_set.label && r < tests ? r : k;
-        brightness(to + k * PIXELS, test_set.pixel + r * PIXELS, PIXELS);
-        memcpy(to + (10 + k) * PIXELS, xhat + r * PIXELS, PIXELS * sizeof *to);
-    }
-}
-
-/* What the network has learned, on the test images. */
+/* What the network has learned, on the test images. sheet: in its first row ten of them, one of each
+   class where there are labels, and in its second what the network makes of them. */
 void report(void) {
     code = allocate(tests * net.code, sizeof *code);
+    sheet = allocate(3 * 10 * PIXELS, sizeof *sheet);
     real *xhat = allocate(tests * PIXELS, sizeof *xhat);
     struct losses test = evaluate(&trainer, &test_set, tests, code, xhat);
     printf("\non %zu test images, per image      squared error    bce (nats)\n", tests);
     printf("  autoencoder, %2zu numbers         %10.2f    %10.2f\n", net.code,
            result(test.squared, "", "test_sq"), result(test.bce, "nats", "test_bce"));
     write_codes();
-    sheet = allocate(3 * 10 * PIXELS, sizeof *sheet);
-    ten_images(sheet, xhat);
+    for (size_t k = 0; k < 10 && k < tests; k++) {
+        size_t r = 0;
+        while (test_set.label && r < tests && test_set.label[r] != k)
+            r++;
+        r = test_set.label && r < tests ? r : k;
+        brightness(sheet + k * PIXELS, test_set.pixel + r * PIXELS, PIXELS);
+        memcpy(sheet + (10 + k) * PIXELS, xhat + r * PIXELS, PIXELS * sizeof *sheet);
+    }
     write_sheet("reconstructions.png", sheet, 2, 10, 3);
     free(xhat);
 }

@@ -362,6 +362,7 @@ void draw_axes(void) {
         row[3 * r + 2] = (double)at[1];
     }
     write_table("axes.tsv", "label\tfirst\tsecond", row, rows, 3);
+    free(row);
 }
 
 /* The autoencoder beside PCA with as many numbers, and the codes beside the pixels as features. */

@@ -1,6 +1,4 @@
 # The figures of chapter 5. Run by make chapter5 as  gnuplot -e "out='build/05-autoencoder'" plot.gp
-load 'chapters/05-autoencoder/tile.gp'
-reset
 load 'src/figure.gp'
 has(file) = int(system("awk 'END { print (NR > 1) }' '".out."/".file."' 2>/dev/null || echo 0"))
 # What a run found out, by name; NaN where it did not come so far.
