@@ -28,7 +28,7 @@ INCLUDES := $(shell pkg-config --cflags libpng zlib cmocka 2>/dev/null)
 CMOCKA := $(or $(shell pkg-config --libs cmocka 2>/dev/null),-lcmocka)
 HAVE_CMOCKA := $(shell $(CC) $(INCLUDES) -include stdarg.h -include stddef.h -include stdint.h -include setjmp.h -include cmocka.h -x c -fsyntax-only /dev/null 2>/dev/null && echo yes)
 ifdef SAN
-SPEED := -O1 -g -fsanitize=address -fsanitize=undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SPEED := -O1 -g -fsanitize=address -DSANITIZED -fsanitize=undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 TEST_SPEED := $(SPEED)
 else
 # Contracting a*b+c to one instruction is allowed, and sqrt need not set errno; nothing else that bends the rules of

@@ -314,86 +314,36 @@ void both_losses(void **state) {
 }
 
 /* --- the network of full size ------------------------------------------------------ */
-/* 710,190 parameters are too many to be nudged one by one. But the derivative along a direction is
-   a sum over all entries: with every entry of a tensor nudged at once, up or down by lot, the loss
-   must change by the sum of their gradients, each with its sign. One wrong entry changes that sum in
-   every direction; several could cancel each other in one, but not in twenty. */
-
-/* The derivative of the loss along a direction (n of +1 and -1) in the tensor of layer l: the same
-   differences as in the checker, with all entries moved by h. */
-double along(struct whole *w, const struct tensor *t, size_t l, const double *direction, double h,
-             double *noise) {
-    size_t n = t->rows * t->cols;
-    double keep[2], example[32], *start = allocate(n, sizeof *start);
-    memcpy(start, t->value, n * sizeof *start);
-    for (int half = 0; half < 2; half++, h /= 2) {
-        double loss[2];
-        for (int down = 0; down < 2; down++) {
-            for (size_t k = 0; k < n; k++)
-                t->value[k] = start[k] + (down ? -h : h) * direction[k];
-            loss[down] = loss_from(w, example, l);
-        }
-        keep[half] = (loss[0] - loss[1]) / (2 * h);
-        *noise = 12 * DBL_EPSILON * fabs(loss[0]) / h;
-    }
-    memcpy(t->value, start, n * sizeof *start);
-    free(start);
-    return (4 * keep[1] - keep[0]) / 3;
+/* 710,190 parameters are too many to be nudged one by one: all entries of a tensor at once, in twenty
+   random directions. */
+double full_loss(void *whole, size_t tensor) {
+    double example[32];
+    return loss_from(whole, example, tensor / 2); /* two tensors a layer */
 }
 
 void the_full_size(void **state) {
     (void)state;
-    const size_t *size =
-        gc_quick() ? (size_t[]){PIXELS, 20, 10, 6} : (size_t[]){PIXELS, 400, 100, 6};
-    const int directions = gc_quick() ? 3 : 20;
+    int quick = gc_quick(), directions = quick ? 3 : 20;
     struct whole w = {0};
-    struct random r;
-    int wrong = 0;
-    random_seed(&r, 11);
     USE_CORES(1);
-    whole_new(&w, size, 4, BCE, 19, NULL);
+    whole_new(&w, quick ? (size_t[]){PIXELS, 20, 10, 6} : (size_t[]){PIXELS, 400, 100, 6}, 4, BCE,
+              19, NULL);
     struct network *net = &w.net;
-    double *one = allocate(net->parameters, sizeof *one), *direction = allocate(784 * 400, 8);
+    double *one = allocate(net->parameters, sizeof *one);
     memcpy(one, net->grad, net->parameters * sizeof *one);
     USE_CORES(2);
     whole_backward(&w);
     printf("chapter 5, 784-%zu-%zu-%zu and back, relu, cross-entropy: %d random directions a "
-           "tensor\n  tensor            shape        entries   worst error   verdict\n",
-           size[1], size[2], size[3], directions);
-    for (size_t i = 0; i < net->tensors; i++) {
-        const struct tensor *t = &net->tensor[i];
-        size_t n = t->rows * t->cols;
-        double length = 0, worst = 0;
-        int failed = 0;
-        for (size_t k = 0; k < n; k++)
-            length += t->grad[k] * t->grad[k];
-        length = sqrt(length);
-        for (int k = 0; k < directions; k++) {
-            double claim = 0, noise;
-            for (size_t e = 0; e < n; e++) {
-                direction[e] = random_uniform(&r, -1, 1) < 0 ? -1 : 1;
-                claim += direction[e] * t->grad[e];
-            }
-            double measured = along(&w, t, i / 2, direction, 1e-6, &noise);
-            double error = fabs(claim - measured) / length;
-            /* False for a NaN. A gradient that rounding could have made up is not tested. */
-            failed |= !(error < 1e-7 + noise / length) || !(length > 1e6 * noise);
-            worst = error <= worst ? worst : error;
-        }
-        loss_from(&w, direction, 0); /* every h as it was */
-        char shape[32];
-        snprintf(shape, sizeof shape, t->cols > 1 ? "%zu x %zu" : "%zu", t->rows, t->cols);
-        printf("  %-17s %-10s %9zu   %11.1e   %s\n", t->name, shape, n, worst,
-               failed ? "WRONG" : "ok");
-        wrong += failed;
-    }
+           "tensor\n",
+           net->layer[0].out, net->layer[1].out, net->code, directions);
+    int wrong = check_directions(net->tensor, net->tensors, full_loss, &w, directions);
     int same = memcmp(one, net->grad, net->parameters * sizeof *one) == 0;
     printf("one core and two give %s\n",
            same ? "the same gradient, to the last bit" : "WRONG results");
     if (!wrong && same)
         printf("all %zu derivatives take part, and every direction agrees\n", net->parameters);
     whole_free(&w);
-    free(one), free(direction);
+    free(one);
     assert_int_equal(wrong + !same, 0);
 }
 
