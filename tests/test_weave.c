@@ -121,7 +121,7 @@ static int fresh(void **state) {
     book(ONE, first_md);
     book(TWO, second_md);
     book(FIRST, first_c);
-    book("chapters/01-first/exercise.c", "/* --- sum --- */\n/* --- end --- */\n");
+    book("chapters/01-first/solution.c", "/* --- sum --- */\n/* --- end --- */\n");
     book(SECOND, second_c);
     book("chapters/02-second/measure.c", "/* --- the rest: of it all --- */\n\nint rest;\n");
     book("chapters/02-second/recorded/mnist.tsv",
@@ -320,14 +320,14 @@ static void test_carried_blocks(void **state) {
         {m, "chapters/02-second/measure.c", "int rest;\n",
          "int rest;\n/* --- sum (chapter 1) --- */\nint sum;\n",
          "chapters/02-second/measure.c:5: carried block \"sum\" differs"},
-        {m, "chapters/01-first/exercise.c", "/* --- end",
+        {m, "chapters/01-first/solution.c", "/* --- end",
          "/* --- sum (chapter 2) --- */\n/* --- end",
-         "chapters/01-first/exercise.c:2: \"sum\" is here twice"},
+         "chapters/01-first/solution.c:2: \"sum\" is here twice"},
     };
     try_all(cases, 6);
     fresh(NULL);
     change(cases[6].file, cases[6].old, cases[6].with);
-    finds(m, cases[6].finding, "chapters/01-first/exercise.c:2: no home in chapter 2");
+    finds(m, cases[6].finding, "chapters/01-first/solution.c:2: no home in chapter 2");
     fresh(NULL);
     run("mv '%s/book/" SECOND "' '%s/book/chapters/02-second/other.c'", scratch(), scratch());
     finds(m, SECOND ":1: is missing", TWO ":2: \"three times\" is not in " SECOND);
