@@ -293,14 +293,12 @@ double triad(real *a, const real *b, const real *c, real x, size_t n) {
 }
 
 /* --- all cores ---------------------------------------------------------------- */
-/* Any rung on all cores. Each takes some rows of C: a sum is never split, so the result is the same,
-   to the last bit, for any number of cores. */
-void on_all_cores(product *rung, real *C, const real *A, size_t row, size_t col, const real *B,
-                  size_t M, size_t N, size_t K) {
-    TEAM {
-        size_t first = share(M, TILE_ROWS, core()), end = share(M, TILE_ROWS, core() + 1);
-        rung(C + first * N, A + first * row, row, col, B, end - first, N, K);
-    }
+/* This core's share of a product, on any rung; called by all cores of a team. Each takes some rows of
+   C: a sum is never split, so the result is the same, to the last bit, for any number of cores. */
+void multiply_my_share(product *rung, real *C, const real *A, size_t row, size_t col, const real *B,
+                       size_t M, size_t N, size_t K) {
+    size_t first = share(M, TILE_ROWS, core()), end = share(M, TILE_ROWS, core() + 1);
+    rung(C + first * N, A + first * row, row, col, B, end - first, N, K);
 }
 
 /* --- transposing -------------------------------------------------------------- */
@@ -803,18 +801,21 @@ struct task {
 enum { TASKS = 3 * STAGES - 1 };
 struct task task[TASKS];
 
-/* Of each layer: forward, the gradient of the weights, and that of the inputs but for the pixels. All
-   results go to one place, so that nothing grows from one measurement to the next. */
+/* Of each layer: forward, the gradient of the weights, and that of the inputs but for the pixels. The
+   results go to places of their own, so that nothing grows from one measurement to the next. */
 void list_tasks(real *C) {
     struct task *t = task;
     for (size_t l = 0; l < STAGES; l++) {
         const struct stage *y = &net.stage[l];
         const real *x = l ? net.stage[l - 1].h : net.x, *W = net.W + y->at;
-        size_t B = net.B;
-        *t++ = (struct task){"forward", C, x, W, y->in, 1, B, y->out, y->in};
-        *t++ = (struct task){"weights", C, x, y->d, 1, y->in, y->in, y->out, B};
+        *t++ = (struct task){"forward", C, x, W, y->in, 1, batch, y->out, y->in};
+        *t++ = (struct task){"weights", C, x, y->d, 1, y->in, y->in, y->out, batch};
         if (l)
-            *t++ = (struct task){"inputs", C, y->d, y->Wt, y->out, 1, B, y->in, y->out};
+            *t++ = (struct task){"inputs", C, y->d, y->Wt, y->out, 1, batch, y->in, y->out};
+    }
+    for (size_t k = 0; k < TASKS; k++) {
+        task[k].C = C;
+        C += task[k].M * task[k].N;
     }
 }
 
@@ -839,13 +840,15 @@ double do_peak(void) {
 }
 
 double do_step(void) {
-    double done = 0;
-    for (size_t k = 0; k < TASKS; k++) {
-        const struct task *t = &task[k];
-        if (rung)
-            on_all_cores(rung, t->C, t->A, t->row, t->col, t->B, t->M, t->N, t->K);
-        done += operations(t);
+    TEAM {
+        for (size_t k = 0; rung && k < TASKS; k++) {
+            const struct task *t = &task[k];
+            multiply_my_share(rung, t->C, t->A, t->row, t->col, t->B, t->M, t->N, t->K);
+        }
     }
+    double done = 0;
+    for (size_t k = 0; k < TASKS; k++)
+        done += operations(&task[k]);
     return done;
 }
 
@@ -920,18 +923,8 @@ double rate_of(double (*work)(void)) {
     return best;
 }
 
-/* The middle of a few measurements, which it sorts. */
-double median(double *a, size_t n) {
-    for (size_t i = 1; i < n; i++)
-        for (size_t j = i; j > 0 && a[j] < a[j - 1]; j--) {
-            double keep = a[j];
-            a[j] = a[j - 1];
-            a[j - 1] = keep;
-        }
-    return n ? a[n / 2] : 0;
-}
-
-/* The rows of the ladder. In each round all take their turn, on one core and on all. */
+/* The rows of the ladder. In each round all take their turn, on one core and on all; what counts is
+   the best round. */
 const struct {
     const char *name, *text;
     double (*work)(void);
@@ -947,45 +940,41 @@ const struct {
     {"plain", "a whole training step, plain", do_plain_step, NULL},
     {"fused", "a whole training step, fused", do_fused_step, NULL},
 };
-enum { ROWS = sizeof ladder / sizeof *ladder, MANY = 99 };
+enum { ROWS = sizeof ladder / sizeof *ladder };
 
 void climb(void) {
-    static double rate[2][ROWS][MANY], part[2][ROWS][MANY], gain[2][MANY];
-    double row[ROWS * 5], middle[2][2][ROWS];
-    size_t done = 0;
-    for (; done < rounds && !interrupted; done++)
+    double rate[ROWS][2] = {{0}}, row[ROWS * 5];
+    for (size_t done = 0; done < rounds && !interrupted; done++)
         for (size_t all = 0; all < 2; all++) {
             USE_CORES(all ? threads : 1);
+            show_progress((double)(2 * done + all) / (double)(2 * rounds), "measuring");
             for (size_t k = 0; k < ROWS; k++) {
-                show_progress((double)((2 * done + all) * ROWS + k) / (double)(2 * rounds * ROWS),
-                              "measuring");
                 rung = ladder[k].rung;
-                rate[all][k][done] = rate_of(ladder[k].work);
-                part[all][k][done] = 100 * rate[all][k][done] / rate[all][0][done];
+                rate[k][all] = fmax(rate[k][all], rate_of(ladder[k].work));
             }
-            gain[all][done] = rate[all][ROWS - 1][done] / rate[all][ROWS - 2][done];
         }
     hide_progress();
     printf("\nthe products of a training step, batch %zu: %.0f million operations\n"
            "  billions a second                    1 core   of peak  %3.0f cores   of peak\n",
-           batch, do_step() * 1e-6, most);
+           batch, result(do_step() * 1e-6, "million operations", "operations"), most);
     for (size_t k = 0; k < ROWS; k++) {
+        double *line = row + 5 * k;
+        line[0] = (double)k;
         for (size_t all = 0; all < 2; all++) {
-            middle[all][0][k] = median(rate[all][k], done);
-            middle[all][1][k] = median(part[all][k], done);
-            result(middle[all][0][k], "GFLOP/s", "rate_%s_%s", ladder[k].name, all ? "all" : "1");
-            result(middle[all][1][k], "%", "part_%s_%s", ladder[k].name, all ? "all" : "1");
+            const char *on = all ? "all" : "1";
+            line[1 + 2 * all] = result(rate[k][all], "GFLOP/s", "rate_%s_%s", ladder[k].name, on);
+            line[2 + 2 * all] =
+                result(100 * rate[k][all] / rate[0][all], "%", "part_%s_%s", ladder[k].name, on);
         }
-        printf("  %-34s %8.1f %7.1f %% %9.1f %7.1f %%\n", ladder[k].text, middle[0][0][k],
-               middle[0][1][k], middle[1][0][k], middle[1][1][k]);
-        double line[5] = {(double)k, middle[0][0][k], middle[0][1][k], middle[1][0][k],
-                          middle[1][1][k]};
-        memcpy(row + 5 * k, line, sizeof line);
+        printf("  %-34s %8.1f %7.1f %% %9.1f %7.1f %%\n", ladder[k].text, line[1], line[2], line[3],
+               line[4]);
     }
+    printf(
+        "  what fusing gains: the time of a plain step is %.3f times that of a fused one, on all "
+        "cores %.3f\n",
+        result(rate[ROWS - 1][0] / rate[ROWS - 2][0], "", "gain_1"),
+        result(rate[ROWS - 1][1] / rate[ROWS - 2][1], "", "gain_all"));
     write_table("ladder.tsv", "row\trate_1\tpart_1\trate_all\tpart_all", row, ROWS, 5);
-    printf("  plain over fused                   %8.3f           %9.3f\n",
-           result(median(gain[0], done), "", "gain_1"),
-           result(median(gain[1], done), "", "gain_all"));
 }
 
 /* A point for each product: how many operations there are to a byte that must come or go at least
@@ -1082,7 +1071,7 @@ int main(int argc, char **argv) {
     const struct option table[] = {
         {"--out", "folder for results", 't', &out_dir, 0, 0, NULL},
         {"--batch", "images in a step", 'n', &batch, 1, 4096, NULL},
-        {"--rounds", "how often all take their turn", 'n', &rounds, 1, MANY, NULL},
+        {"--rounds", "how often all take their turn", 'n', &rounds, 1, 1000, NULL},
         {"--seed", "start of the random numbers", 'n', &seed, 0, 1e15, NULL},
         {"--threads", "cores to use; 0: all", 'n', &threads, 0, 1024, NULL},
         {0}};
