@@ -1,15 +1,15 @@
 #!/bin/sh
 # bench.sh: how fast is the training step, beside what the machine can do and beside its peers? Run by make bench from the
-# project's root:   CC=... CFLAGS=... LIBS=... sh chapters/05-autoencoder/bench.sh [rounds]
+# project's root:   CC=... CFLAGS=... LIBS=... sh chapters/16-fast/bench.sh [rounds]
 #
-# In each round: the peak, our program, the same program on OpenBLAS, PyTorch and NumPy. src/bench.sh says how it is measured.
+# In each round: the peak, chapter 5's program, the same program on OpenBLAS, PyTorch and NumPy. src/bench.sh says how it is measured.
 set -u
 rounds=${1:-5}
 . src/bench.sh
-begin 05-autoencoder
+begin 16-fast
 
 compile bench || exit 1
-sed 's/^void multiply(/void multiply_by_tiles(/' "$here/autoencoder.c" >"$out/renamed.c"
+sed 's/^void multiply(/void multiply_by_tiles(/' chapters/05-autoencoder/autoencoder.c >"$out/renamed.c"
 blas=
 (LIBS="$LIBS -lopenblas" && compile bench_blas -DBLAS -I"$out" -I"$here") 2>/dev/null && blas=yes
 [ -n "$blas" ] || echo "bench: there is no OpenBLAS with headers here; left out" >&2
@@ -44,7 +44,7 @@ report '
         for (t = 1; t <= 2; t++) for (i = 1; i <= rounds; i++) value[i, "floor", t] = flop / value[i, "peak", t]
         printf "an epoch of %d images, batch 128, Adam, float: %.0f billion operations\n", images, flop
         printf "  %-34s %10s %10s\n", "seconds (median of " rounds " rounds)", "1 core", "2 cores"
-        text["floor"] = "multiply-adds alone"; text["ours"] = "this chapter"; text["openblas"] = "the same program on OpenBLAS"
+        text["floor"] = "multiply-adds alone"; text["ours"] = "chapter 5"; text["openblas"] = "the same program on OpenBLAS"
         text["torch"] = "PyTorch"; text["numpy"] = "NumPy"
         print "name\tone\ttwo" > bars
         names = split("floor ours openblas torch numpy", list, " ")

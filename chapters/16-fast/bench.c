@@ -1,4 +1,4 @@
-/* bench.c: what `make bench` measures of the program itself. It includes the program, in float, and does one thing at a
+/* bench.c: what `make bench` measures of chapter 5's program. It includes it, in float, and does one thing at a
    call, so that bench.sh can take turns between it and its peers:
 
      bench peak               billions of operations a second that multiply-adds alone can reach
@@ -22,7 +22,7 @@ void multiply(float *C, const float *A, size_t row, size_t col, const float *B, 
                     (int)N, (int)K, 1, A, (int)(col == 1 ? row : col), B, (int)N, 1, C, (int)N);
 }
 #else
-#include "autoencoder.c"
+#include "../05-autoencoder/autoencoder.c"
 #endif
 
 /* Sixteen sums that do not wait for each other: nothing but multiply-adds, in registers. */
@@ -58,9 +58,9 @@ double peak(void) {
     return best;
 }
 
-struct network start(size_t width, size_t batch) {
-    const size_t size[] = {PIXELS, 400 * width / 100, 100 * width / 100, 6};
-    struct network net = network_new(size, 4, 1, RELU, batch);
+struct network fresh(size_t width, size_t rows) {
+    const size_t widths[] = {PIXELS, 400 * width / 100, 100 * width / 100, 6};
+    struct network net = network_new(widths, 4, 1, RELU, rows);
     struct random r;
     random_seed(&r, 1);
     network_start(&net, &r);
@@ -73,12 +73,8 @@ struct network start(size_t width, size_t batch) {
 /* An epoch is `count` images, in the order of the file and from its beginning again where the file has fewer. */
 void train(const char *data, size_t epochs, size_t batch, size_t count, size_t width) {
     struct images images = read_images(data, "train");
-    struct network net = start(width, batch);
-    struct trainer t = {.net = &net,
-                        .adam = adam_new(net.parameters),
-                        .x = numbers(batch * PIXELS),
-                        .example = allocate(batch, sizeof *t.example),
-                        .loss = BCE};
+    struct network net = fresh(width, batch);
+    struct trainer t = trainer_new(&net, BCE, 0);
     size_t *order = allocate(count, sizeof *order);
     for (size_t i = 0; i < count; i++)
         order[i] = i % images.count;
@@ -94,10 +90,10 @@ int main(int argc, char **argv) {
     if (argc == 2 && strcmp(argv[1], "peak") == 0) {
         printf("%.3f\n", peak());
     } else if (argc == 3 && strcmp(argv[1], "weights") == 0) {
-        struct network net = start(100, 1);
-        struct output o = open_output(NULL, argv[2]);
-        fwrite(net.value, sizeof(real), net.parameters, o.file);
-        close_output(&o);
+        struct network net = fresh(100, 1);
+        FILE *f = create("%s", argv[2]);
+        fwrite(net.value, sizeof(real), net.parameters, f);
+        finish(f);
     } else if (argc == 7 && strcmp(argv[1], "train") == 0) {
         train(argv[2], strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10),
               strtoul(argv[5], NULL, 10), strtoul(argv[6], NULL, 10));
