@@ -8,12 +8,12 @@
    Run it:          ./a.out
 
    Contents                                                           line
-     team of cores                                                      0
-     product in short                                                   0
-     I.   Nothing carried but tools                                     0
-     II.  This chapter: from three loops to the peak                    0
-     III. Tools, to look up rather than to read                         0
-     IV.  The program                                                   0
+     team of cores                                                     85
+     product in short                                                 110
+     I.   Nothing carried but tools                                   134
+     II.  This chapter: from three loops to the peak                  136
+     III. Tools, to look up rather than to read                       514
+     IV.  The program                                                 786
 
    Letters: C (M,N) += A (M,K) B (K,N), entries m, n, k; B examples in a batch, in and out the widths
    of a layer, W (out,in) its weights. In memory W_ji stands at W[i * out + j], for speed. */
@@ -1038,14 +1038,12 @@ void look_at_the_exponential(void) {
     write_table("exponential.tsv", "x\terror", row, SHOWN, 2);
     for (size_t i = 0; i < SMALL; i++)
         large[LARGE + i] = (real)(-20.0 * (double)i / SMALL);
-    double library = rate_of(do_exp), ours = rate_of(do_exp_negative);
     printf("  nanoseconds for one: the library %.2f, ours %.2f\n",
-           1 / result(library, "billions/s", "exp_library"),
-           1 / result(ours, "billions/s", "exp_ours"));
-    double plainly = rate_of(do_transpose_by_definition), shuffled = rate_of(do_transpose);
-    printf("\nturning W (784,400): %.2f ns for a number one by one, %.2f by shuffles\n",
-           1 / result(plainly, "billions/s", "transpose_definition"),
-           1 / result(shuffled, "billions/s", "transpose"));
+           result(1 / rate_of(do_exp), "ns", "ns_exp_library"),
+           result(1 / rate_of(do_exp_negative), "ns", "ns_exp"));
+    printf("\nturning W (784,400), nanoseconds for a number: one by one %.2f, by shuffles %.2f\n",
+           result(1 / rate_of(do_transpose_by_definition), "ns", "ns_transpose_definition"),
+           result(1 / rate_of(do_transpose), "ns", "ns_transpose"));
 }
 
 /* What processor this is, where the system says so. */
