@@ -8,7 +8,7 @@ set xtics rotate by -12
 set ylabel "seconds for an epoch of 60,000 images"
 set yrange [0:*]
 set key top left
-plot out.'/bars.tsv' using 2:xtic(1) linetype 1 title "1 core", '' using 3 linetype 7 title "2 cores"
+plot out.'/bars.tsv' skip 1 using 2:xtic(1) linetype 1 title "1 core", '' skip 1 using 3 linetype 7 title "2 cores"
 
 set style data linespoints
 set xtics norotate
