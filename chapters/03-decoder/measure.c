@@ -297,7 +297,7 @@ void sort_by_length(void) {
 
 /* --- tied weights ------------------------------------------------------------- */
 /* Two matrices, one, and one of whose two shares of the gradient we throw one away. */
-enum way { UNTIED, TIED, ENCODER_LOST, DECODER_LOST, WAYS };
+enum binding { UNTIED, TIED, ENCODER_LOST, DECODER_LOST, WAYS };
 const char *const way_text[WAYS] = {"two matrices", "one matrix, both shares",
                                     "one matrix, the encoder's share lost",
                                     "one matrix, the decoder's share lost"};
@@ -317,7 +317,7 @@ double reconstruct_all(struct tied *t, struct stack *net) {
 }
 
 /* The gradient of the tied autoencoder for a batch of pictures, with one share lost where way says so. */
-void tied_gradient(struct tied *t, real *decoders_share, enum way way, size_t B) {
+void tied_gradient(struct tied *t, real *decoders_share, enum binding way, size_t B) {
     size_t bytes = t->n * t->d * sizeof(real);
     tied_zero(t);
     squared_error_backward(t->dxhat, tied_forward(t, pictures, B), pictures, B, PIXELS);
@@ -337,7 +337,7 @@ void untied_gradient(struct stack *net, size_t B) {
 }
 
 /* Trains an autoencoder 784-code-784 on the known curves, from the same start each time. */
-void train_tied(enum way way) {
+void train_tied(enum binding way) {
     size_t B = batch < known.count ? batch : known.count, steps = known.count / B;
     size_t *order = allocate(known.count, sizeof *order);
     struct tied t = tied_new(PIXELS, code, RELU, decoder.batch);
@@ -400,7 +400,7 @@ int main(int argc, char **argv) {
                "  weights                                 parameters  test error\n",
                code, tied_epochs, tied_epochs == 1 ? "" : "s");
     for (int way = 0; way < WAYS && tied_epochs > 0; way++)
-        train_tied((enum way)way);
+        train_tied((enum binding)way);
     write_results();
     return interrupted ? 130 : 0;
 }
