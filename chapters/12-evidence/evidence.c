@@ -1768,20 +1768,21 @@ void estimate(void) {
 }
 
 /* A line of the split: the mean over the images, and its error. */
-void print_average(const char *what, const struct average *a, const char *name) {
-    printf("  %-47s %8.2f +- %.2f\n", what, result(average_value(a), "nats", "%s", name),
-           result(average_error(a), "nats", "%s_se", name));
+void print_average(const char *what, const struct average *a, const char *which, const char *name) {
+    printf("  %-47s %8.2f +- %.2f\n", what, result(average_value(a), "nats", "%s%s", which, name),
+           result(average_error(a), "nats", "%s%s_se", which, name));
 }
 
 /* The gap split: -ELBO of the encoder's code, that of the best code, and -log p(x), with gap.tsv. All
    draws together, from both codes, give the best estimate of log p(x) that we have: the mean of all
-   their weights. */
-void split_gap(void) {
+   their weights. What is recorded and written begins with `which`. */
+void split_gap(const char *which) {
     enum { COLUMNS = 3 };
     size_t width = 2 * model.vae.net.code;
     struct average encoder = {0}, own = {0}, truth = {0}, amortization = {0}, approximation = {0};
     struct average whole = {0}, best = {0};
     struct random noise;
+    char name[32];
     own_code = allocate(weighted * width, sizeof *own_code);
     own_bound = allocate(weighted * SIZES, sizeof *own_bound);
     memcpy(own_code, code, weighted * width * sizeof *code);
@@ -1802,17 +1803,19 @@ void split_gap(void) {
         average_add(&whole, a[0] + log_p);
         memcpy(row + i * COLUMNS, (double[]){a[0], b[0], -log_p}, COLUMNS * sizeof *row);
     }
-    printf("\nthe gap, nats, of the same %zu images\n", weighted);
-    print_average("-ELBO of the encoder's code", &encoder, "encoder_elbo");
-    print_average("-ELBO of the best code of each image", &own, "own_elbo");
-    print_average("-log p(x), all draws of both codes together", &truth, "log_p");
-    print_average("amortisation gap: what the encoder does not do", &amortization,
+    printf("\nthe gap, nats, of these %zu images\n", weighted);
+    print_average("-ELBO of the encoder's code", &encoder, which, "encoder_elbo");
+    print_average("-ELBO of the best code of each image", &own, which, "own_elbo");
+    print_average("-log p(x), all draws of both codes together", &truth, which, "log_p");
+    print_average("amortisation gap: what the encoder does not do", &amortization, which,
                   "amortization_gap");
-    print_average("approximation gap: what no such q can do", &approximation, "approximation_gap");
-    print_average("the whole gap", &whole, "gap");
+    print_average("approximation gap: what no such q can do", &approximation, which,
+                  "approximation_gap");
+    print_average("the whole gap", &whole, which, "gap");
     printf("  the best of %d draws has %.1f %% of all the weight with the best codes\n", DRAWS,
-           result(average_value(&best), "%", "own_best_share"));
-    write_table("gap.tsv", "encoder\town\tlog_p", row, weighted, COLUMNS);
+           result(average_value(&best), "%", "%sown_best_share", which));
+    snprintf(name, sizeof name, "%sgap.tsv", which);
+    write_table(name, "encoder\town\tlog_p", row, weighted, COLUMNS);
 }
 
 int main(int argc, char **argv) {
@@ -1890,7 +1893,7 @@ int main(int argc, char **argv) {
     if (weighted)
         estimate();
     if (weighted && local_steps && !interrupted)
-        split_gap();
+        split_gap("");
     write_results();
     return interrupted ? 130 : 0;
 }
