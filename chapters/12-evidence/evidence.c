@@ -9,10 +9,10 @@
    Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
 
    Contents                                                           line
-     I.   The network and the VAE, from chapters 1 to 11              0
-     II.  Weighted draws, and the best code: new in this chapter      0
-     III. Tools, to look up rather than to read                       0
-     IV.  The program                                                 0
+     I.   The network and the VAE, from chapters 1 to 11            136
+     II.  Weighted draws, and the best code: new in this chapter    745
+     III. Tools, to look up rather than to read                     975
+     IV.  The program                                              1575
 
    Letters: B images in a batch; K draws for each, so the batch has B K rows and row r K + k is image
    r with its draw k; d the width of the code; mu, logvar (B K,d) what the encoder says, side by side

@@ -71,7 +71,7 @@ if (has('ranks.tsv')) {
     set xlabel "so many of the 5000 draws, the heaviest first"
     set ylabel "have together so many % of the weight"
     set key bottom right
-    plot out.'/ranks.tsv' using 1:4 with lines linetype 2 linewidth 2 title "draws from p(z)", \
+    plot out.'/ranks.tsv' using 1:4 with lines linetype 2 dashtype 1 linewidth 2 title "draws from p(z)", \
          '' using 1:2 with lines linetype 1 linewidth 2 title "from the encoder's q", \
          '' using 1:3 with lines linetype 3 linewidth 2 title "from the best q of each image", \
          x / 50 with lines linetype 5 title "all alike"
@@ -133,7 +133,7 @@ if (has(where eq out ? 'posterior1.tsv' : 'code2/posterior1.tsv')) {
         set autoscale fix
         plot sprintf('%s/posterior%d.tsv', where, i) using 1:2:3 with image notitle, \
              e[1] + 2 * exp(e[3] / 2) * cos(t), e[2] + 2 * exp(e[4] / 2) * sin(t) with lines linetype 1 linewidth 2 title "encoder", \
-             e[5] + 2 * exp(e[7] / 2) * cos(t), e[6] + 2 * exp(e[8] / 2) * sin(t) with lines linetype 2 linewidth 2 title "best q"
+             e[5] + 2 * exp(e[7] / 2) * cos(t), e[6] + 2 * exp(e[8] / 2) * sin(t) with lines linetype 2 dashtype 1 linewidth 2 title "best q"
     }
     unset multiplot
     unset parametric
