@@ -11,8 +11,8 @@
    Contents                                                           line
      I.   The network and the VAE, from chapters 1 to 11            136
      II.  Weighted draws, and the best code: new in this chapter    745
-     III. Tools, to look up rather than to read                     975
-     IV.  The program                                              1575
+     III. Tools, to look up rather than to read                     970
+     IV.  The program                                              1570
 
    Letters: B images in a batch; K draws for each, so the batch has B K rows and row r K + k is image
    r with its draw k; d the width of the code; mu, logvar (B K,d) what the encoder says, side by side
@@ -923,33 +923,28 @@ void code_gradient(struct vae *v, real *dcode, const real *code, size_t count, s
         dcode[k / width / K * width + k % width] += said->d[k];
 }
 
-/* Adam moves code (count,2d), from what stands there, to where the ELBO of each of the images is
-   highest. The decoder is not touched. Each step has fresh noise, K draws for an image, and the
-   steps become shorter: so the noise is averaged away at the end. */
-void best_codes(real *code, struct vae *v, const struct images *images, size_t count, size_t K,
-                size_t steps, double rate, struct random *noise) {
+/* One step of Adam for code (count,2d), towards where the ELBO of each of the images is highest. The
+   decoder is not touched. The noise is fresh, K draws for an image; the caller makes the steps
+   shorter and shorter, so the noise is averaged away at the end. dcode (count,2d) is room to work. */
+void improve_codes(real *code, real *dcode, struct adam *adam, struct vae *v,
+                   const struct images *images, size_t count, size_t K, double rate,
+                   struct random *noise) {
     size_t width = 2 * v->net.code, at_once = v->net.batch / K;
-    struct adam adam = adam_new(count * width);
-    real *dcode = allocate(count * width, sizeof *dcode);
-    for (size_t step = 0; step < steps; step++) {
-        memset(dcode, 0, count * width * sizeof *dcode);
-        for (size_t start = 0; start < count; start += at_once) {
-            size_t some = least(at_once, count - start);
-            random_normal(v->noise, some * K * v->net.code, noise);
-            TEAM {
-                size_t first = share(some, 1, core()), mine = share(some, 1, core() + 1) - first;
-                size_t at = start + first;
-                struct vae view = vae_view(v, first * K);
-                for (size_t r = 0; r < mine * K; r++)
-                    brightness(view.x + r * PIXELS, images->pixel + (at + r / K) * PIXELS, PIXELS);
-                network_zero(&view.net, mine * K);
-                code_gradient(&view, dcode + at * width, code + at * width, mine, K);
-            }
+    memset(dcode, 0, count * width * sizeof *dcode);
+    for (size_t start = 0; start < count; start += at_once) {
+        size_t some = least(at_once, count - start);
+        random_normal(v->noise, some * K * v->net.code, noise);
+        TEAM {
+            size_t first = share(some, 1, core()), mine = share(some, 1, core() + 1) - first;
+            size_t at = start + first;
+            struct vae view = vae_view(v, first * K);
+            for (size_t r = 0; r < mine * K; r++)
+                brightness(view.x + r * PIXELS, images->pixel + (at + r / K) * PIXELS, PIXELS);
+            network_zero(&view.net, mine * K);
+            code_gradient(&view, dcode + at * width, code + at * width, mine, K);
         }
-        adam_step(&adam, code, dcode, cosine_rate(rate, (double)step / (double)steps));
     }
-    free(dcode);
-    free(adam.m);
+    adam_step(adam, code, dcode, rate);
 }
 
 /* --- active units --------------------------------------------------------- */
@@ -1787,7 +1782,15 @@ void split_gap(const char *which) {
     own_bound = allocate(weighted * SIZES, sizeof *own_bound);
     memcpy(own_code, code, weighted * width * sizeof *code);
     random_seed(&noise, seed + NOISE_OF_CODES);
-    best_codes(own_code, &model.vae, &test_set, weighted, LOCAL_DRAWS, local_steps, 0.05, &noise);
+    real *dcode = allocate(weighted * width, sizeof *dcode);
+    struct adam adam = adam_new(weighted * width);
+    for (size_t step = 0; step < local_steps && !interrupted; step++) {
+        double done = (double)step / (double)local_steps;
+        improve_codes(own_code, dcode, &adam, &model.vae, &test_set, weighted, LOCAL_DRAWS,
+                      cosine_rate(0.05, done), &noise);
+        show_progress(done, "best codes");
+    }
+    hide_progress();
     size_t n = weigh(own_bound, &best, own_code, 0);
     if (n < weighted)
         return;

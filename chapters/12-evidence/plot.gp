@@ -39,7 +39,7 @@ if (has('weights.tsv')) {
 
 # The gap of each image, the largest first: what no normal q can do below, what the encoder does not do above.
 if (has('gap.tsv') && has('train_gap.tsv')) {
-    sorted(file) = "< awk 'NR > 1 { print $1 - $3, $2 - $3 }' '".out."/".file."' | LC_ALL=C sort -rg"
+    sorted(file) = "< awk 'NR > 1 { print $1 - $3 \"\t\" $2 - $3 }' '".out."/".file."' | LC_ALL=C sort -rg"
     set terminal pngcairo size 1080,480 font "DejaVu Sans,12" background "white"
     set output out.'/gap.png'
     set multiplot layout 1,2
@@ -52,11 +52,11 @@ if (has('gap.tsv') && has('train_gap.tsv')) {
     set yrange [0:GAP_max * 1.05]
     set title "test images"
     plot sorted('gap.tsv') using 0:1 with boxes linetype 1 title "amortisation", \
-         '' using 0:2 with boxes linetype 2 title "approximation"
+         sorted('gap.tsv') using 0:2 with boxes linetype 2 title "approximation"
     set title "images that were trained"
     unset key
     plot sorted('train_gap.tsv') using 0:1 with boxes linetype 1, \
-         '' using 0:2 with boxes linetype 2
+         sorted('train_gap.tsv') using 0:2 with boxes linetype 2
     unset multiplot
     reset
     load 'src/figure.gp'
@@ -70,7 +70,7 @@ if (has('ranks.tsv')) {
     set yrange [0:102]
     set xlabel "so many of the 5000 draws, the heaviest first"
     set ylabel "have together so many % of the weight"
-    set key bottom right
+    set key at graph 0.02,0.8 left Left reverse
     plot out.'/ranks.tsv' using 1:4 with lines linetype 2 dashtype 1 linewidth 2 title "draws from p(z)", \
          '' using 1:2 with lines linetype 1 linewidth 2 title "from the encoder's q", \
          '' using 1:3 with lines linetype 3 linewidth 2 title "from the best q of each image", \

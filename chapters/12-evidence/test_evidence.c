@@ -414,7 +414,8 @@ void many_draws_find_p(void **state) {
 void any_number_of_cores(void **state) {
     (void)state;
     enum { DRAWN = 500, STEPS = 40 };
-    double logw[2][DRAWN], code[2][COUNT * 2 * D] = {{0}}, *value[2], before = 0, after = 0;
+    double logw[2][DRAWN], code[2][COUNT * 2 * D] = {{0}}, dcode[COUNT * 2 * D], *value[2],
+                                               before = 0, after = 0;
     size_t order[MOST] = {8, 7, 6, 5, 4, 3, 2, 1, 0}, parameters = 0;
     for (int many = 0; many < 2; many++) {
         struct random r;
@@ -429,7 +430,10 @@ void any_number_of_cores(void **state) {
             iwae_step(&y, &images, order, MOST, 0.01);
         importance_weights(logw[many], &y.vae, x, code[many], DRAWN, 1);
         before = importance_bound(logw[many], DRAWN, 1);
-        best_codes(code[many], &y.vae, &images, COUNT, TRIES, STEPS, 0.1, &r);
+        struct adam adam = adam_new(COUNT * 2 * D);
+        for (int step = 0; step < STEPS; step++)
+            improve_codes(code[many], dcode, &adam, &y.vae, &images, COUNT, TRIES,
+                          cosine_rate(0.1, (double)step / STEPS), &r);
         importance_weights(logw[many], &y.vae, x, code[many], DRAWN, 1);
         after = importance_bound(logw[many], DRAWN, 1);
         value[many] = y.vae.net.value;
@@ -440,8 +444,9 @@ void any_number_of_cores(void **state) {
     assert_memory_equal(code[0], code[1], sizeof code[0]);
     assert_memory_equal(logw[0], logw[1], sizeof logw[0]);
     if (!(after > before))
-        fail_msg("the ELBO of the best code, %g, is not above that of the first, %g", after,
-                 before);
+        printf("the ELBO of the best code, %g, is not above that of the first, %g\n", after,
+               before);
+    assert_true(after > before);
 }
 
 int main(int argc, char **argv) {
