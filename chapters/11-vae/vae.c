@@ -9,10 +9,10 @@
    Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
 
    Contents                                                           line
-     I.   The network, Adam, the draw and its KL, from chapters 1 to 10  0
-     II.  The variational autoencoder: new in this chapter            0
-     III. Tools, to look up rather than to read                       0
-     IV.  The program                                                 0
+     I.   The network, Adam, the draw and its KL, from chapters 1 to 10  137
+     II.  The variational autoencoder: new in this chapter          557
+     III. Tools, to look up rather than to read                     736
+     IV.  The program                                              1363
 
    Letters: B examples in a batch, one a row; x (B,784) pixels; d the width of the code; mu (B,d) and
    logvar (B,d) what the encoder says of each image, side by side in code (B,2d); noise (B,d)
