@@ -2,7 +2,8 @@
 
    A backward pass claims that the gradient of the loss L with respect to a parameter t is a. We
    nudge t a little up and a little down, evaluate L each time, and get a second opinion n from the
-   two values. The two are computed in ways so different that they agree only when both are right.
+   two values. The two share nothing but the forward pass: where they agree, a is the gradient of the
+   loss that this computes. Whether it is the loss that was meant, no check of gradients can say.
 
    Use, in a test that has included a chapter's program with REAL set to double:
 

@@ -1,9 +1,9 @@
 /* encoder.c: chapter 1 of "Autoencoders by Hand".
 
-   An encoder turns the 784 pixels of a digit into a few numbers: layer after layer of h = f(W x +
-   b). This program builds one, counts its parameters, and sends real digits through it under
-   several ways to start. Then a small one learns, by the plainest rule there is: every weight goes
-   a little way against its derivative.
+   An encoder turns the 784 pixels of a digit into a few numbers, layer after layer: h = f(W x + b).
+   This program builds one, counts its parameters, and sends real digits through it, fresh as it is.
+   Then a small one learns, by the plainest rule there is: every weight goes a little way against its
+   derivative. (measure.c compares ways to start, and finite differences.)
 
    Build it alone:  cc -O2 encoder.c -lpng -lz -lm
    Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
@@ -784,7 +784,8 @@ void print_shapes(const struct stack *net) {
     printf("  %zu parameters in all\n\n", net->parameters);
 }
 
-/* The codes that a fresh encoder gives to the digits. */
+/* The codes that a fresh encoder gives to the digits: a few are printed, the first two numbers of
+   each go to codes.tsv. */
 void show_codes(struct stack *net) {
     start_stack(net, he_limit);
     const real *code = stack_forward(net, x, tests);

@@ -12,8 +12,8 @@
      product in short                                                 110
      I.   Nothing carried but tools                                   134
      II.  This chapter: from three loops to the peak                  136
-     III. Tools, to look up rather than to read                       514
-     IV.  The program                                                 786
+     III. Tools, to look up rather than to read                       515
+     IV.  The program                                                 787
 
    Letters: C (M,N) += A (M,K) B (K,N), entries m, n, k; B examples in a batch, in and out the widths
    of a layer, W (out,in) its weights. In memory W_ji stands at W[i * out + j], for speed. */
@@ -338,7 +338,7 @@ void transpose(real *Wt, const real *W, size_t rows, size_t cols, size_t first, 
 /* The library's exp is a call for one number; this is arithmetic only, so a loop over it works on a
    vector at a time. x = n log 2 + r with |r| <= log(2)/2, so e^x = 2^n e^r: a polynomial gives e^r,
    and n goes into the exponent bits of a float. The coefficients are those of the Cephes library;
-   the error is below 2e-7 of the value. */
+   down to -87 the error is below 2e-7 of the value, and what lies lower is taken for -87. */
 static inline real exp_negative(real x) {
     if (sizeof(real) > sizeof(float))
         return exp(x); /* the checks want every digit of a double */
@@ -368,9 +368,9 @@ static inline real logistic(real s) {
 enum { STAGES = 6 };
 
 struct stage {
-    size_t in, out, at; /* W (in,out) begins at that place of all weights */
+    size_t in, out, at; /* W (out,in) begins at that place of all weights */
     int bent;           /* a ReLU follows; not after the code, nor after the logits */
-    real *Wt, *h, *d;   /* (out,in) W transposed; (B,out) outputs; (B,out) derivatives of sums */
+    real *Wt, *h, *d;   /* (in,out) W transposed; (B,out) outputs; (B,out) derivatives of sums */
 };
 
 struct model {
@@ -432,7 +432,7 @@ void model_pass(struct model *net, size_t first, size_t rows) {
     }
 }
 
-/* dW (in,out) += x' d for rows first to end of it, which lie at dW. */
+/* dW (out,in) += d' x for the inputs first to end, whose share lies at dW. */
 void stage_gradient(real *dW, const struct model *net, size_t l, size_t first, size_t end) {
     const struct stage *y = &net->stage[l];
     const real *x = l ? net->stage[l - 1].h : net->x;
@@ -484,7 +484,8 @@ void plain_step(struct model *net, double rate) {
 }
 
 /* --- fused steps -------------------------------------------------------------- */
-/* PANEL rows of a dW at a time: a whole number of tiles and of squares on any processor. */
+/* A dW is computed for PANEL inputs at a time, as many rows of it in memory: a whole number of
+   tiles and of squares on any processor. */
 enum { PANEL = 48, WIDEST = 1024 };
 
 /* The same step. A core computes a panel of dW, and while that is in its cache moves the weights to
@@ -791,7 +792,7 @@ size_t size[STAGES + 1] = {784, 400, 100, 6, 100, 400, 784};
 struct model net;
 double most = 1; /* cores */
 
-/* One product of a training step, and what it is. */
+/* One product of a training step, C (M,N) += A (M,K) B (K,N), and what it is. */
 struct task {
     const char *name;
     real *C;
@@ -823,7 +824,8 @@ double operations(const struct task *t) {
     return 2.0 * (double)t->M * (double)t->N * (double)t->K;
 }
 
-/* What can be timed. Each returns how much it has done: operations, bytes, or numbers. */
+/* What can be timed. Each returns how much it has done: operations, bytes, or numbers. Without a
+   rung do_step does nothing, and says how many operations a step has. */
 product *rung;
 const struct task *only;
 enum { LARGE = 1 << 24, SMALL = 4096 };
