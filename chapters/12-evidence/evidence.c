@@ -1064,7 +1064,7 @@ void transpose(real *Wt, const real *W, size_t rows, size_t cols, size_t first, 
 /* The library's exp is a call for one number; this is arithmetic only, so a loop over it works on a
    vector at a time. x = n log 2 + r with |r| <= log(2)/2, so e^x = 2^n e^r: a polynomial gives e^r,
    and n goes into the exponent bits of a float. The coefficients are those of the Cephes library;
-   the error is below 2e-7 of the value. */
+   down to -87 the error is below 2e-7 of the value, and what lies lower is taken for -87. */
 static inline real exp_negative(real x) {
     if (sizeof(real) > sizeof(float))
         return exp(x); /* the checks want every digit of a double */
