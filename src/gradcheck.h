@@ -1,13 +1,13 @@
 /* gradcheck.h: is this gradient right, and if not, what is the mistake?
 
    A backward pass claims that the gradient of the loss L with respect to a parameter t is a. We
-   nudge t a little up and a little down, evaluate L each time, and get a second opinion n from the
-   two values. The two share nothing but the forward pass: where they agree, a is the gradient of the
-   loss that this computes. Whether it is the loss that was meant, no check of gradients can say.
+   nudge t up and down, and get a second opinion n from the two values of L. Both opinions share the
+   forward pass: where they agree, a is the gradient of the loss that it computes. Whether that is
+   the loss that was meant, no check of gradients can say.
 
    Use, in a test that has included a chapter's program with REAL set to double:
 
-       struct gradcheck check = {.title = "one layer", .loss = loss, .backward = backward, .batch = 3};
+       struct gradcheck check = {.title = "a layer", .loss = loss, .backward = backward, .batch = 3};
        gc_add(&check, "x", x, dx, 3, 5);
        gc_add_weight(&check, "W", W, dW, 4, 5);
        gc_add_weight(&check, "b", b, db, 4, 1);
@@ -118,19 +118,19 @@ static double gc_loss_at(const struct gradcheck *c, const struct gc_tensor *t, s
     return loss;
 }
 
-/* The derivative of the loss with respect to entry k, whose value is x. `here` is the loss as it stands.
+/* The derivative of the loss with respect to entry k, whose value is x. `here` is the loss there.
 
-   Central difference: D(h) = (L(x+h) - L(x-h)) / 2h. Its error is L'''h^2/6 + ..., only even powers of h.
-   Richardson: D(h) and D(h/2) have errors e and e/4, so (4 D(h/2) - D(h)) / 3 has lost the term in h^2;
-   what remains is of the order h^4. A larger step then gives the same accuracy, and a larger step is good:
-   each loss carries a rounding error of about epsilon*|L|, and we divide it by h. */
+   Central difference: D(h) = (L(x+h) - L(x-h)) / 2h. Its error is L'''h^2/6 + ..., even powers only.
+   Richardson: D(h) and D(h/2) have errors e and e/4, so (4 D(h/2) - D(h)) / 3 is wrong by h^4 only. A
+   larger step then gives the same accuracy, and a larger step is good: each loss carries a rounding
+   error of about epsilon*|L|, and we divide it by h. */
 static struct gc_slope gc_derivative(const struct gradcheck *c, const struct gc_tensor *t, size_t k,
                                      double step, double here, double *scratch) {
     struct gc_slope d = {0};
     double x = t->value[k], h = step * fmax(1, fabs(x)), largest = fabs(here);
     double central[2] = {0, 0};
     for (int half = 0; half < (c->order == 2 ? 1 : 2); half++, h /= 2) {
-        /* x + h is rounded (volatile makes sure of it); we divide by the distance really covered. */
+        /* x + h is rounded (volatile makes sure of it); we divide by the distance covered. */
         volatile double up = x + h, down = x - h;
         double above = gc_loss_at(c, t, k, up, scratch), below = gc_loss_at(c, t, k, down, scratch);
         central[half] = (above - below) / (up - down);
@@ -462,9 +462,9 @@ static int gc_try_near(const struct gc_case *q, FILE *out) {
     return 1;
 }
 
-/* ds itself is wrong, by a factor of its own for each example and output: then column j of the claim is a mixture
-   of the examples' shares, sum over e of q[e] share[e], with B unknown q's. There are more rows than unknowns, so a
-   mixture that fits every row is no accident. We find the q's by least squares. */
+/* ds itself is wrong, by a factor of its own for each example and output: then column j of the claim
+   is a mixture of the examples' shares, sum over e of q[e] share[e], with B unknown q's. A mixture
+   that fits every row is no accident. We find the q's by least squares. */
 static int gc_try_mixture(const struct gc_case *q, FILE *out) {
     enum { MOST = 8 };
     size_t B = q->c->batch, rows = q->t->rows, cols = q->t->cols, shown = 0;

@@ -1,5 +1,5 @@
-/* testing.h: what the gradient checks and the judges of several chapters share. Included last, after a
-   chapter's program (with WORKBOOK_TEST and REAL double), cmocka.h and gradcheck.h. */
+/* testing.h: what the gradient checks and the judges of several chapters share. Included last,
+   after a chapter's program (with WORKBOOK_TEST and REAL double), cmocka.h and gradcheck.h. */
 #ifndef TESTING_H
 #define TESTING_H
 
@@ -9,8 +9,8 @@ static inline void fill(double *t, size_t n, struct random *r) {
         t[i] = random_uniform(r, -1, 1);
 }
 
-/* L = sum of c y for n outputs y of each of B examples: with fixed random c, a loss for something that
-   has none, and dL/dy = c. Each example's share goes to example (B). */
+/* L = sum of c y for n outputs y of each of B examples: with fixed random c, a loss for something
+   that has none, and dL/dy = c. Each example's share goes to example (B). */
 static inline double weighted_sum(double *example, const double *c, const double *y, size_t B,
                                   size_t n) {
     double loss = 0;
@@ -29,11 +29,12 @@ static inline void add_tensors(struct gradcheck *c, const struct tensor *t, size
         gc_add_weight(c, t[i].name, t[i].value, t[i].grad, t[i].rows, t[i].cols);
 }
 
-/* A network too large to be nudged entry by entry. But the derivative along a direction is a sum over
-   all entries: with every entry of a tensor nudged at once, up or down by lot, the loss must change
-   by the sum of their gradients, each with its sign. One wrong entry changes that sum in every
-   direction; several could cancel each other in one, but not in twenty. loss(net, i) is the loss
-   when tensor i may have changed, and none else. Prints a table; returns how many tensors fail. */
+/* A network too large to be nudged entry by entry. But the derivative along a direction is a sum
+   over all entries: with every entry of a tensor nudged at once, up or down by lot, the loss must
+   change by the sum of their gradients, each with its sign. One wrong entry changes that sum in
+   every direction; several could cancel each other in one, but not in twenty. loss(net, i) is the
+   loss when tensor i may have changed, and none else. Prints a table; returns how many
+   tensors fail. */
 static inline int check_directions(const struct tensor *tensor, size_t tensors,
                                    double (*loss)(void *net, size_t i), void *net, int directions) {
     struct random r;

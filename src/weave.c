@@ -23,8 +23,8 @@
    TOL is 3% (of the measured value), x10 (within that factor), +-0.5 (absolute). Without one, a
    stated number must be the result rounded to the digits printed, and a quoted console line exact.
 
-   Every finding is one line, `file:line: what; what to do`, on stderr; the last line on stdout counts
-   what was looked at. Of markdown we read what the pages use, and say where we meet something else.
+   Every finding is one line, `file:line: what; what to do`, on stderr; stdout counts what was looked
+   at. Of markdown we read what the pages use, and say where we meet something else.
 
    Build:  cc -std=c11 -O2 weave.c -o weave -lm */
 #define _POSIX_C_SOURCE 200809L
@@ -180,8 +180,8 @@ static const char *read_lines(struct file *f) {
     return NULL;
 }
 
-/* Loads a file, or finds it where it was loaded before. One that must be there comes with what to do
-   when it is not. */
+/* Loads a file, or finds it where it was loaded before; cure: what to do when it is missing, or
+   NULL when it may be. */
 static struct file *load(const char *path, const char *cure) {
     for (struct file *f = files; f; f = f->next)
         if (strcmp(f->path, path) == 0)
@@ -324,7 +324,7 @@ static void find_marks(struct file *f) {
 
 /* --- chapters --------------------------------------------------------------------------------- */
 
-/* Calls a function for each path that fits a pattern; what a student writes is not ours to judge. */
+/* Calls a function for each path that fits a pattern; a student's file is not ours to judge. */
 static size_t visit(const char *pattern, void (*function)(const char *path)) {
     glob_t found;
     size_t n = glob(pattern, 0, NULL, &found) == 0 ? found.gl_pathc : 0;
@@ -340,7 +340,7 @@ static const char *folder_of(const char *path) {
     return starts(path, "chapters/") ? copy(path + 9, strcspn(path + 9, "/")) : NULL;
 }
 
-/* A chapter's program has the name of its folder. It may have a fault; NULL outside the chapters. */
+/* A chapter's program has the name of its folder. It may have a fault; NULL where there is none. */
 static struct file *program_of(const char *folder) {
     const char *dash = folder ? strchr(folder, '-') : NULL;
     if (!dash)
@@ -505,7 +505,7 @@ static size_t number_at(const char *s) {
 }
 
 /* Whether a quoted line is this line of the output: numbers agree within the tolerance (NULL: they
-   are text like the rest), and … stands for anything. `reach` tells how far into the quotation the two went together. */
+   are text, too), … stands for anything. `reach` tells how far into the quotation they agree. */
 static bool same_line(const char *quoted, const char *line, const char *tolerance, size_t *reach) {
     for (size_t n, m, at = 0;; quoted += m ? n : 1, line += m ? m : 1, at += m ? n : 1) {
         *reach = at > *reach ? at : *reach;
@@ -603,8 +603,8 @@ static const char *find_result(const struct file *table, const char *name) {
     return found;
 }
 
-/* Holds the number that stands right before a comment, and may be none; returns what --write puts in
-   its place, or NULL. */
+/* Holds the number that stands right before a comment, and may be none; returns what --write puts
+   in its place, or NULL. */
 static const char *check_number(const struct file *page, size_t k, const char *stated,
                                 const char *comment) {
     regmatch_t part[8];

@@ -227,8 +227,8 @@ static void refuses_wrong_labels(void **state) {
     refuse("strange", "label 5 is 10");
 }
 
-/* The coordinates behind the curves, with all that can be wrong with them. A program that reads them
-   says so in its help. */
+/* The coordinates behind the curves, with all that can be wrong with them. A program that reads
+   them says so in its help. */
 static void refuses_wrong_coordinates(void **state) {
     (void)state;
     enum { GOOD = 12 + TEST * 24 };

@@ -2,8 +2,8 @@
 
    An encoder turns the 784 pixels of a digit into a few numbers, layer after layer: h = f(W x + b).
    This program builds one, counts its parameters, and sends real digits through it, fresh as it is.
-   Then a small one learns, by the plainest rule there is: every weight goes a little way against its
-   derivative. (measure.c compares ways to start, and finite differences.)
+   Then a small one learns, by the plainest rule there is: every weight goes a little way against
+   its derivative. (measure.c compares ways to start, and finite differences.)
 
    Build it alone:  cc -O2 encoder.c -lpng -lz -lm
    Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
@@ -90,8 +90,8 @@ void brightness(real *x, const unsigned char *pixel, size_t n); /* x (n) = pixel
 /* === II. This chapter: a layer, a stack, how they start and learn ============== */
 
 /* --- dense layer -------------------------------------------------------------- */
-/* s (B,out) = W x + b, for each row of x (B,in). The innermost loop runs through consecutive numbers
-   of both s and W. */
+/* s (B,out) = W x + b, for each row of x (B,in). The innermost loop runs through consecutive
+   numbers of both s and W. */
 void dense_forward(real *s, const real *x, const real *W, const real *b, size_t B, size_t in,
                    size_t out) {
     PARALLEL
@@ -136,8 +136,8 @@ void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x,
 enum activation { IDENTITY, SIGMOID, TANH, RELU, ACTIVATIONS };
 const char *const activation_name[] = {"identity", "sigmoid", "tanh", "relu", NULL};
 
-/* Returns h = f(s). The way back will need the slope f'(s): the best time to find it is now, because
-   it can be written with h. */
+/* Returns h = f(s). The way back will need the slope f'(s): the best time to find it is now,
+   because it can be written with h. */
 real activate(real *slope, real s, enum activation f) {
     real h = s;
     *slope = 1;

@@ -36,7 +36,8 @@ double root_mean_square(const real *h, size_t n) {
     return sqrt(sum / (double)n);
 }
 
-/* How much the rows of h (B,n) differ from each other: the root of the mean variance of its columns. */
+/* How much the rows of h (B,n) differ from each other: the root of the mean variance of
+   its columns. */
 double spread_of_rows(const real *h, size_t B, size_t n) {
     double sum = 0;
     for (size_t j = 0; j < n; j++) {

@@ -1,5 +1,5 @@
-/* test_encoder.c: every gradient of chapter 1 against finite differences, in double. Run with a file
-   name it writes there what the check measured. */
+/* test_encoder.c: every gradient of chapter 1 against finite differences, in double. Run with a
+   file name it writes there what the check measured. */
 #define WORKBOOK_TEST
 #define REAL double
 #include "encoder.c"
@@ -44,7 +44,8 @@ void one_layer_backward(void *layer) {
 /* --- end of the check of one layer ---------------------------------------------- */
 
 /* For the diagnosis only: the slopes, measured rather than taken from the program; what dx would be
-   if the sum over the outputs were overwritten at each step, or W read with its indices exchanged. */
+   if the sum over the outputs were overwritten at each step, or W read with its
+   indices exchanged. */
 struct guesses {
     double slope[B * OUT], last[B * IN], exchanged[B * IN];
 };
@@ -102,7 +103,8 @@ void each_activation(void **state) {
 }
 
 /* --- the check of a stack ----------------------------------------------------- */
-/* The whole way that learning goes: a stack, and the squared distance from the label as the loss. */
+/* The whole way that learning goes: a stack, and the squared distance from the label as
+   the loss. */
 struct pupil {
     struct stack net;
     real x[B * 6], dx[B * 6];
@@ -178,7 +180,8 @@ void layer_by_hand(void **state) {
     dense_forward(s, x, W, b, 1, 2, 3);
     assert_true(s[0] == 7.5 && s[1] == 2 && s[2] == 4); /* 1*1+2*3+0.5, 1*0+2*1+0, 1*(-1)+2*2+1 */
     assert_true(activate(&slope, -2, RELU) == 0 && activate(&slope, 2, RELU) == 2);
-    /* Neither form of the sigmoid alone survives both: one gives NaN, the other loses small values. */
+    /* Neither form of the sigmoid alone survives both: one gives NaN, the other loses
+       small values. */
     assert_true(activate(&slope, 800, SIGMOID) == 1 && activate(&slope, -800, SIGMOID) == 0);
     assert_true(fabs(activate(&slope, -740, SIGMOID) / exp(-740.0) - 1) < 0.1);
 }

@@ -87,8 +87,8 @@ void brightness(real *x, const unsigned char *pixel, size_t n); /* x (n) = pixel
 /* === I. The network, from chapter 1 ============================================ */
 
 /* --- dense layer (chapter 1) ------------------------------------------------- */
-/* s (B,out) = W x + b, for each row of x (B,in). The innermost loop runs through consecutive numbers
-   of both s and W. */
+/* s (B,out) = W x + b, for each row of x (B,in). The innermost loop runs through consecutive
+   numbers of both s and W. */
 void dense_forward(real *s, const real *x, const real *W, const real *b, size_t B, size_t in,
                    size_t out) {
     PARALLEL
@@ -133,8 +133,8 @@ void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x,
 enum activation { IDENTITY, SIGMOID, TANH, RELU, ACTIVATIONS };
 const char *const activation_name[] = {"identity", "sigmoid", "tanh", "relu", NULL};
 
-/* Returns h = f(s). The way back will need the slope f'(s): the best time to find it is now, because
-   it can be written with h. */
+/* Returns h = f(s). The way back will need the slope f'(s): the best time to find it is now,
+   because it can be written with h. */
 real activate(real *slope, real s, enum activation f) {
     real h = s;
     *slope = 1;

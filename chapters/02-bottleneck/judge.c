@@ -1,5 +1,5 @@
-/* judge.c: judges exercise 2. Built with -DEXERCISE='"exercise.c"' or "solution.c", whose penalty is
-   added to the error of a linear autoencoder. */
+/* judge.c: judges exercise 2. Built with -DEXERCISE='"exercise.c"' or "solution.c", whose penalty
+   is added to the error of a linear autoencoder. */
 #define WORKBOOK_TEST
 #define REAL double
 #include "bottleneck.c"

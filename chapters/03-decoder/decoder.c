@@ -12,8 +12,8 @@
    Contents                                                           line
      I.   Layers, squared error, Adam: from chapters 1 and 2             90
      II.  Knobs, the decoder; tied weights: new in this chapter         365
-     III. Tools, to look up rather than to read                         532
-     IV.  The program                                                   940
+     III. Tools, to look up rather than to read                         533
+     IV.  The program                                                   941
 
    Letters: B examples in a batch, one a row; z (B,6) the coordinates, turned into knobs from -1 to
    1; h (B,..) hidden layers; s the sums before an activation; xhat (B,784) the drawing and x
@@ -90,8 +90,8 @@ void brightness(real *x, const unsigned char *pixel, size_t n); /* x (n) = pixel
 /* === I. Layers, squared error, Adam ============================================ */
 
 /* --- dense layer (chapter 1) -------------------------------------------------- */
-/* s (B,out) = W x + b, for each row of x (B,in). The innermost loop runs through consecutive numbers
-   of both s and W. */
+/* s (B,out) = W x + b, for each row of x (B,in). The innermost loop runs through consecutive
+   numbers of both s and W. */
 void dense_forward(real *s, const real *x, const real *W, const real *b, size_t B, size_t in,
                    size_t out) {
     PARALLEL
@@ -136,8 +136,8 @@ void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x,
 enum activation { IDENTITY, SIGMOID, TANH, RELU, ACTIVATIONS };
 const char *const activation_name[] = {"identity", "sigmoid", "tanh", "relu", NULL};
 
-/* Returns h = f(s). The way back will need the slope f'(s): the best time to find it is now, because
-   it can be written with h. */
+/* Returns h = f(s). The way back will need the slope f'(s): the best time to find it is now,
+   because it can be written with h. */
 real activate(real *slope, real s, enum activation f) {
     real h = s;
     *slope = 1;
@@ -377,7 +377,8 @@ void turn_knob(real *z, const real *from, size_t knob, size_t steps) {
     }
 }
 
-/* Read from its other end, a curve has the knobs x2 y2 x1 y1 x0 y0: which of its own is the j-th? */
+/* Read from its other end, a curve has the knobs x2 y2 x1 y1 x0 y0: which of its own is
+   the j-th? */
 size_t from_other_end(size_t j) {
     return 2 * (2 - j / 2) + j % 2;
 }
@@ -664,10 +665,10 @@ void brightness(real *x, const unsigned char *pixel, size_t n) {
 }
 
 /* --- reading coordinates ------------------------------------------------------ */
-/* z (count,6) = the knobs of a set's curves, from DIR/SET-points-idx2-float. There they are fractions
-   of the picture's width, 0 to 1; the points lie in the middle 20 of its 28 pixels, so each is 1/2
-   plus or minus 10/28. Every number must be one: a single NaN would spread through all weights at
-   the first step. */
+/* z (count,6) = the knobs of a set's curves, from DIR/SET-points-idx2-float. There they are
+   fractions of the picture's width, 0 to 1; the points lie in the middle 20 of its 28 pixels, so
+   each is 1/2 plus or minus 10/28. Every number must be one: a single NaN would spread through all
+   weights at the first step. */
 real *read_knobs(const char *dir, const char *set, size_t count) {
     char name[64];
     size_t have;
@@ -1014,9 +1015,9 @@ double draw_all(void) {
     return sum / (double)unknown.count;
 }
 
-/* Steps that are far too large throw the weights to where no gradient brings them back. The error is
-   then a multiple of what it was before the first step, or not a number. (The 1 is for pictures so
-   black that the error before was next to nothing.) */
+/* Steps that are far too large throw the weights to where no gradient brings them back. The error
+   is then a multiple of what it was before the first step, or not a number. (The 1 is for pictures
+   so black that the error before was next to nothing.) */
 void require_learning(double now, double before) {
     if (!(now <= 2 * before + 1))
         die("the test error was %.3g before training and is %.3g now: the steps are too large; try "

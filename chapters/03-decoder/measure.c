@@ -1,7 +1,7 @@
-/* measure.c: what chapter 3's page wants beyond the program's own run: whether the decoder is better
-   than a lookup in the curves that it has seen, whether its pictures move or jump when a knob is
-   turned, where it draws badly; and four autoencoders with tied weights and without. It includes
-   the program, whose run comes first. */
+/* measure.c: what chapter 3's page wants beyond the program's own run: whether the decoder is
+   better than a lookup in the curves that it has seen, whether its pictures move or jump when a
+   knob is turned, where it draws badly; and four autoencoders with tied weights and without. It
+   includes the program, whose run comes first. */
 #define main decoder_main
 #include "decoder.c"
 #undef main
@@ -316,7 +316,8 @@ double reconstruct_all(struct tied *t, struct stack *net) {
     return sum / (double)unknown.count;
 }
 
-/* The gradient of the tied autoencoder for a batch of pictures, with one share lost where way says so. */
+/* The gradient of the tied autoencoder for a batch of pictures, with one share lost where way
+   says so. */
 void tied_gradient(struct tied *t, real *decoders_share, enum binding way, size_t B) {
     size_t bytes = t->n * t->d * sizeof(real);
     tied_zero(t);

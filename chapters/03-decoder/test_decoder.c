@@ -1,5 +1,5 @@
-/* test_decoder.c: every gradient of chapter 3 against finite differences, in double. Run with a file
-   name it writes there what the check measured. */
+/* test_decoder.c: every gradient of chapter 3 against finite differences, in double. Run with a
+   file name it writes there what the check measured. */
 #define WORKBOOK_TEST
 #define REAL double
 #include "decoder.c"

@@ -87,8 +87,8 @@ void brightness(real *x, const unsigned char *pixel, size_t n); /* x (n) = pixel
 /* === I. The network, from earlier chapters ===================================== */
 
 /* --- dense layer (chapter 1) -------------------------------------------------- */
-/* s (B,out) = W x + b, for each row of x (B,in). The innermost loop runs through consecutive numbers
-   of both s and W. */
+/* s (B,out) = W x + b, for each row of x (B,in). The innermost loop runs through consecutive
+   numbers of both s and W. */
 void dense_forward(real *s, const real *x, const real *W, const real *b, size_t B, size_t in,
                    size_t out) {
     PARALLEL
@@ -133,8 +133,8 @@ void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x,
 enum activation { IDENTITY, SIGMOID, TANH, RELU, ACTIVATIONS };
 const char *const activation_name[] = {"identity", "sigmoid", "tanh", "relu", NULL};
 
-/* Returns h = f(s). The way back will need the slope f'(s): the best time to find it is now, because
-   it can be written with h. */
+/* Returns h = f(s). The way back will need the slope f'(s): the best time to find it is now,
+   because it can be written with h. */
 real activate(real *slope, real s, enum activation f) {
     real h = s;
     *slope = 1;
@@ -384,8 +384,8 @@ void bce_backward(real *dxhat, const real *xhat, const real *x, size_t B, size_t
 }
 
 /* --- sigmoid ------------------------------------------------------------------ */
-/* 1 / (1 + e^-s), from e^-|s|, which cannot overflow. It is chapter 1's sigmoid with one exponential
-   for both cases. */
+/* 1 / (1 + e^-s), from e^-|s|, which cannot overflow. It is chapter 1's sigmoid with one
+   exponential for both cases. */
 real sigmoid(real s) {
     real e = exp(-fabs(s));
     return (s >= 0 ? 1 : e) / (1 + e);
@@ -912,8 +912,9 @@ const char *const pixels_name[] = {"sum", "mean", NULL};
 struct images train_set, test_set;
 real *some; /* (batch,784) */
 
-/* Networks that learn side by side: one for each loss. Of each: all three losses on the test images,
-   now and at the start, and the step at which half of its squared error was gone, 0 for never. */
+/* Networks that learn side by side: one for each loss. Of each: all three losses on the test
+   images, now and at the start, and the step at which half of its squared error was gone, 0
+   for never. */
 struct learner runner[LOSSES];
 size_t runners;
 double score[LOSSES][LOSSES], start[LOSSES][LOSSES], escaped[LOSSES];
@@ -929,7 +930,8 @@ void start_learner(struct learner *a, double output_bias) {
         out->b[j] = (real)output_bias;
 }
 
-/* loss (LOSSES) = all three, on the first `count` test images, whichever the network learns from. */
+/* loss (LOSSES) = all three, on the first `count` test images, whichever the network
+   learns from. */
 void test_losses(double *loss, struct learner *a, size_t count) {
     memset(loss, 0, LOSSES * sizeof *loss);
     for (size_t at = 0; at < count; at += batch) {

@@ -1,13 +1,13 @@
-/* measure.c: what chapter 4's page wants beyond the program's own run: loss and gradient of one pixel
-   as curves; where other forms of the cross-entropy break in float; how long one confidently wrong
-   pixel needs to come back; the length of the gradient under three conventions; and what the
+/* measure.c: what chapter 4's page wants beyond the program's own run: loss and gradient of one
+   pixel as curves; where other forms of the cross-entropy break in float; how long one confidently
+   wrong pixel needs to come back; the length of the gradient under three conventions; and what the
    cross-entropy cannot fall below. It includes the program, whose run comes first. */
 #define main loss_main
 #include "loss.c"
 #undef main
 
-/* The derivative of the loss of one pixel with respect to its logit: by the functions that train the
-   network, on a batch of one image with one pixel. */
+/* The derivative of the loss of one pixel with respect to its logit: by the functions that train
+   the network, on a batch of one image with one pixel. */
 double logit_slope(enum loss kind, double logit, double pixel) {
     real s = (real)logit, x = (real)pixel, xhat, dxhat = 0, dlogit = 0;
     double example;
@@ -104,8 +104,8 @@ void show_breakdown(void) {
     result(slope_first, "", "breaks_chain");
 }
 
-/* A black pixel whose logit is at s, so that it shows nearly white. Plain gradient descent brings it
-   down to 0, medium gray. Returns how long that takes: the number of steps times their rate. The
+/* A black pixel whose logit is at s, so that it shows nearly white. Plain gradient descent brings
+   it down to 0, medium gray. Returns how long that takes: the number of steps times their rate. The
    logit is a double: a float near 12 would not notice a step of this length. */
 double time_to_escape(enum loss kind, double s, double step_rate) {
     double time = 0;
@@ -251,8 +251,8 @@ void show_floor(void) {
     for (size_t k = 0; k < test_set.count * PIXELS; k++)
         gray += test_set.pixel[k] > 0 && test_set.pixel[k] < 255;
     cost_of(itself, NULL, 0);
-    /* A pixel that was always black in training, or always white, is an infinite loss when it once is
-       not: we give it one chance in a million. */
+    /* A pixel that was always black in training, or always white, is an infinite loss when it once
+       is not: we give it one chance in a million. */
     cost_of(of_mean, mean, 1e-6);
     cost_of(of_median, median, 0);
     printf("what no network can get below, and what none should need, per test image\n"

@@ -97,8 +97,8 @@ void new_picture(struct picture *p, enum what what, uint64_t seed) {
 }
 
 /* --- mistakes foreseen -------------------------------------------------------- */
-/* What a wrong line would give, as a factor of the right derivative or as a whole gradient. Where the
-   claim is what the text derives, and the difference is not, the loss itself is wrong. */
+/* What a wrong line would give, as a factor of the right derivative or as a whole gradient. Where
+   the claim is what the text derives, and the difference is not, the loss itself is wrong. */
 const char *loss_is_wrong = "This gradient is the one that the text derives. The loss is another: "
                             "look at the forward pass.";
 const char *logit_for_xhat = "The logit itself stands where xhat = sigmoid(logit) is meant.";

@@ -10,8 +10,8 @@
    Contents                                                           line
      I.   Adam and batches, from chapter 2; what can be learned         137
      II.  The network, backpropagation, training: new in this chapter   204
-     III. Tools, to look up rather than to read                         579
-     IV.  The program                                                  1206
+     III. Tools, to look up rather than to read                         580
+     IV.  The program                                                  1207
 
    Letters: B examples in a batch, one a row; in, out the widths of a layer; x (B,784) pixels; s
    (B,out) affine sums, the logits in the last layer; h (B,out) outputs; z (B,code) the code; xhat =
@@ -208,8 +208,8 @@ enum activation { IDENTITY, RELU, ELU, SILU, TANH, SIGMOID, ACTIVATIONS };
 const char *const activation_name[] = {"identity", "relu", "elu", "silu", "tanh", "sigmoid", NULL};
 
 /* h (n) = f(s) and slope (n) = f'(s), entry by entry; h may be s itself. As in chapter 1, with more
-   functions to choose from, and for each of them a loop of its own that works on a whole vector at a
-   time. */
+   functions to choose from, and for each of them a loop of its own that works on a whole vector at
+   a time. */
 void activation_forward(real *h, real *slope, const real *s, enum activation f, size_t n) {
     if (h != s)
         memcpy(h, s, n * sizeof *h);
@@ -285,7 +285,7 @@ void layer_forward(struct layer *y, const real *x, size_t rows) {
     activation_forward(y->h, y->slope, y->h, y->f, rows * y->out);
 }
 
-/* d becomes the derivative with respect to s, and with it  dx (rows,in) += W' d.  dx may be NULL. */
+/* d becomes the derivative with respect to s, and with it dx (rows,in) += W' d. dx may be NULL. */
 void layer_backward_input(struct layer *y, real *dx, size_t rows) {
     activation_backward(y->d, y->slope, rows * y->out);
     if (dx)
@@ -419,7 +419,8 @@ void network_backward_weights(struct network *net, const real *x, size_t from, s
         layer_backward_weights(&net->layer[l], l > from ? net->layer[l - 1].h : x, B);
 }
 
-/* This core's share of every Wt: when the parameters have changed, the transposed ones must, too. */
+/* This core's share of every Wt: when the parameters have changed, the transposed ones
+   must, too. */
 void network_transpose(struct network *net) {
     for (size_t l = 1; l < net->depth; l++) {
         struct layer *y = &net->layer[l];
@@ -637,8 +638,8 @@ void multiply(real *C, const real *A, size_t row, size_t col, const real *B, siz
 }
 
 /* --- transposing (chapter 16) ------------------------------------------------ */
-/* A perfect shuffle of a square of numbers, as of a deck of cards: one from the upper half, one from
-   the lower, and so on. */
+/* A perfect shuffle of a square of numbers, as of a deck of cards: one from the upper half, one
+   from the lower, and so on. */
 static inline void shuffle_square(real *to, const real *from) {
     for (size_t k = 0; k < SQUARE * SQUARE / 2; k++) {
         to[2 * k] = from[k];
@@ -1305,8 +1306,8 @@ void write_codes(void) {
     free(names);
 }
 
-/* What the network has learned, on the test images. sheet: in its first row ten of them, one of each
-   class where there are labels, and in its second what the network makes of them. */
+/* What the network has learned, on the test images. sheet: in its first row ten of them, one of
+   each class where there are labels, and in its second what the network makes of them. */
 void report(void) {
     code = allocate(tests * net.code, sizeof *code);
     sheet = allocate(3 * 10 * PIXELS, sizeof *sheet);

@@ -1,6 +1,6 @@
-/* measure.c: what chapter 5's page wants beyond the program's own run: curves drawn afresh for every
-   epoch, a picture of your own, the plane in which the codes spread most, PCA with as many numbers,
-   and what the nearest neighbours say. It includes the program, whose run comes first. */
+/* measure.c: what chapter 5's page wants beyond the program's own run: curves drawn afresh for
+   every epoch, a picture of your own, the plane in which the codes spread most, PCA with as many
+   numbers, and what the nearest neighbours say. It includes the program, whose run comes first. */
 #define MEASURE_OPTIONS                                                                            \
     {"--fresh", "train on so many curves, drawn anew each epoch", 'n', &fresh, 0, 1e8, NULL},      \
         {"--image", "reconstruct this PNG, too", 't', &image_path, 0, 0, NULL},
@@ -264,8 +264,9 @@ struct axes find_axes(const struct points *p, size_t d) {
     return a;
 }
 
-/* code (d) = the coordinates of the point x (n) along the axes, and xhat (n) the point that has them
-   and lies on the axes; either may be NULL. Returns the squared distance between x and xhat. */
+/* code (d) = the coordinates of the point x (n) along the axes, and xhat (n) the point that has
+   them and lies on the axes; either may be NULL. Returns the squared distance between x
+   and xhat. */
 double project(real *to, real *xhat, const struct axes *a, const real *x) {
     double left[PIXELS], error = 0;
     for (size_t i = 0; i < a->n; i++)

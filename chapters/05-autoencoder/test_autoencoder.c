@@ -1,7 +1,7 @@
 /* test_autoencoder.c: every gradient of chapter 5 against finite differences, in double. A small
    network entry by entry, through a step of training itself; each activation; both losses; and the
-   network of full size, too large for that, with all entries of a tensor nudged at once, on one core
-   and on two. Run with a file name it writes there what the check measured.
+   network of full size, too large for that, with all entries of a tensor nudged at once, on one
+   core and on two. Run with a file name it writes there what the check measured.
 
    It has much to calculate, so it is built like the program. Where QUICK stands in the environment
    all is smaller; mutants and valgrind are content with that. */
@@ -54,8 +54,8 @@ void whole_backward(void *whole) {
 
 /* Sets the biases so that each ReLU is off for one image and on for the others, and its corner half
    way between the two lowest sums. Any two units are then on together for some image, so no weight
-   between them goes untested; and a nudge does not reach the corner. The first unit of a layer is on
-   for all images. */
+   between them goes untested; and a nudge does not reach the corner. The first unit of a layer is
+   on for all images. */
 void off_for_one(struct network *net, const real *x, size_t rows) {
     for (size_t l = 0; l < net->depth; l++) {
         struct layer *y = &net->layer[l], sums = *y;
@@ -76,8 +76,8 @@ void off_for_one(struct network *net, const real *x, size_t rows) {
 }
 
 /* With pictures of dense noise: the gradient of a black pixel's weights would be zero. Two steps of
-   training come first, so that nothing is as it was at the start; early (as many numbers as the last
-   layer has weights) keeps its transposed copy of before. */
+   training come first, so that nothing is as it was at the start; early (as many numbers as the
+   last layer has weights) keeps its transposed copy of before. */
 void whole_new(struct whole *w, const size_t *size, size_t count, enum loss loss, size_t B,
                real *early) {
     struct random r;
@@ -109,7 +109,8 @@ void whole_free(struct whole *w) {
     free(w->images.pixel);
 }
 
-/* For the diagnosis: slope (B,out) of the layer below, measured rather than taken from the program. */
+/* For the diagnosis: slope (B,out) of the layer below, measured rather than taken from
+   the program. */
 void measure_slopes(double *slope, const struct layer *y, const real *x, size_t B) {
     for (size_t k = 0; k < B * y->out; k++) {
         size_t r = k / y->out, j = k % y->out;
@@ -181,7 +182,8 @@ void a_step_of_training(void **state) {
 }
 
 /* --- each activation ---------------------------------------------------------------- */
-/* A network without images, small enough to be checked in no time: L = sum of c times the logits. */
+/* A network without images, small enough to be checked in no time: L = sum of c times
+   the logits. */
 enum { ROWS = 3, WIDE = 9 };
 struct bare {
     struct network net;
@@ -314,8 +316,8 @@ void both_losses(void **state) {
 }
 
 /* --- the network of full size ------------------------------------------------------ */
-/* 710,190 parameters are too many to be nudged one by one: all entries of a tensor at once, in twenty
-   random directions. */
+/* 710,190 parameters are too many to be nudged one by one: all entries of a tensor at once, in
+   twenty random directions. */
 double full_loss(void *whole, size_t tensor) {
     double example[32];
     return loss_from(whole, example, tensor / 2); /* two tensors a layer */

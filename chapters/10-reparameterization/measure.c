@@ -44,8 +44,8 @@ double variance_of(struct polynomial p) {
     return expect(times(p, p)) - expect(p) * expect(p);
 }
 
-/* The variance of one draw's estimate of dE/dmu_j (or dE/dlogvar_j, where `logvar` is set), when all
-   d coordinates have the same sigma and the same distance away = mu - c. */
+/* The variance of one draw's estimate of dE/dmu_j (or dE/dlogvar_j, where `logvar` is set), when
+   all d coordinates have the same sigma and the same distance away = mu - c. */
 double toy_variance(enum way way, int logvar, double away, double sigma, double baseline,
                     size_t d) {
     struct polynomial u = {{away, sigma}}, one = {{1}}, half = {{0, sigma / 2}}; /* u = z - c */
@@ -55,7 +55,8 @@ double toy_variance(enum way way, int logvar, double away, double sigma, double 
                       score_of_logvar = {{-0.5, 0, 0.5}};
     struct polynomial weight = logvar ? score_of_logvar : score;
     double others = (double)(d - 1), square = expect(times(weight, weight));
-    /* f - baseline is a polynomial of our own noise, plus what the others vary around their mean. */
+    /* f - baseline is a polynomial of our own noise, plus what the others vary around
+       their mean. */
     own.a[0] += others * expect(times(u, u)) - (way == BASELINE ? baseline : 0);
     return variance_of(times(own, weight)) + others * variance_of(times(u, u)) * square;
 }
@@ -198,7 +199,8 @@ void compare_with_theory(void) {
     printf("\n");
 }
 
-/* One row of a table of variances: a place on the axis, then for each way theory, measured, error. */
+/* One row of a table of variances: a place on the axis, then for each way theory,
+   measured, error. */
 enum { COLS = 1 + 3 * WAYS };
 
 void variances(double *row, double at, struct toy t, size_t K) {

@@ -87,8 +87,8 @@ void brightness(real *x, const unsigned char *pixel, size_t n); /* x (n) = pixel
 /* === I. The network, from earlier chapters ================================== */
 
 /* --- dense layer (chapter 1) ------------------------------------------------ */
-/* s (B,out) = W x + b, for each row of x (B,in). The innermost loop runs through consecutive numbers
-   of both s and W. */
+/* s (B,out) = W x + b, for each row of x (B,in). The innermost loop runs through consecutive
+   numbers of both s and W. */
 void dense_forward(real *s, const real *x, const real *W, const real *b, size_t B, size_t in,
                    size_t out) {
     PARALLEL
@@ -133,8 +133,8 @@ void dense_backward(real *dW, real *db, real *dx, const real *ds, const real *x,
 enum activation { IDENTITY, SIGMOID, TANH, RELU, ACTIVATIONS };
 const char *const activation_name[] = {"identity", "sigmoid", "tanh", "relu", NULL};
 
-/* Returns h = f(s). The way back will need the slope f'(s): the best time to find it is now, because
-   it can be written with h. */
+/* Returns h = f(s). The way back will need the slope f'(s): the best time to find it is now,
+   because it can be written with h. */
 real activate(real *slope, real s, enum activation f) {
     real h = s;
     *slope = 1;
@@ -337,8 +337,8 @@ void gather(real *x, const struct images *images, const size_t *which, size_t B)
 }
 
 /* --- sigmoid (chapter 4) ---------------------------------------------------- */
-/* 1 / (1 + e^-s), from e^-|s|, which cannot overflow. It is chapter 1's sigmoid with one exponential
-   for both cases. */
+/* 1 / (1 + e^-s), from e^-|s|, which cannot overflow. It is chapter 1's sigmoid with one
+   exponential for both cases. */
 real sigmoid(real s) {
     real e = exp(-fabs(s));
     return (s >= 0 ? 1 : e) / (1 + e);
@@ -1036,8 +1036,9 @@ void show_toy(void) {
     printf("\n");
 }
 
-/* Plain gradient descent on mu of the toy, sigma fixed, one draw a step. Writes the squared distance
-   from the goal before each step to square (steps+1), two coordinates of mu to plane (steps+1,2). */
+/* Plain gradient descent on mu of the toy, sigma fixed, one draw a step. Writes the squared
+   distance from the goal before each step to square (steps+1), two coordinates of mu to
+   plane (steps+1,2). */
 void descend(double *square, double *plane, enum way way, double size, size_t run, size_t steps) {
     real code[2 * COORDINATES], noise[COORDINATES], z[COORDINATES], dz[COORDINATES];
     struct random r = stream(DESCENT, 0, run);

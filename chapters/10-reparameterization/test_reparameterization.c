@@ -119,8 +119,9 @@ void density_backward(void *net) {
 }
 
 /* --- what may go wrong ---------------------------------------------------------- */
-/* A mistake that we can foresee: a sentence, and what the wrong gradient would be, as a FACTOR of the
-   right one or as a whole GRADIENT, a formula in mu, variance, sigma, noise, away = z - mu, weight. */
+/* A mistake that we can foresee: a sentence, and what the wrong gradient would be, as a FACTOR of
+   the right one or as a whole GRADIENT, a formula in mu, variance, sigma, noise, away = z -
+   mu, weight. */
 #define FACTOR   1
 #define GRADIENT 0
 #define FORESEE(tensor, kind, formula, says)                                                       \
@@ -394,8 +395,8 @@ void noise_frozen(void **state) {
     assert_int_equal(gc_run(&check), 0);
 }
 
-/* The same network and the same right gradient. Only the noise is drawn anew each time somebody asks
-   for the loss. The check must fail, and say why. */
+/* The same network and the same right gradient. Only the noise is drawn anew each time somebody
+   asks for the loss. The check must fail, and say why. */
 void noise_redrawn(void **state) {
     (void)state;
     static struct whole w;
@@ -453,8 +454,8 @@ int near(double a, double b, double tolerance) {
     return 0;
 }
 
-/* A variance of 1/2 is a sigma of 0.7071; and the noise has mean 0, variance 1, fourth moment 3, each
-   within four of its own errors. */
+/* A variance of 1/2 is a sigma of 0.7071; and the noise has mean 0, variance 1, fourth moment 3,
+   each within four of its own errors. */
 void draws_by_hand(void **state) {
     (void)state;
     enum { MANY = 200000 };

@@ -1,5 +1,5 @@
-/* bench.c: what `make bench` measures of this chapter's program. It includes it, in float, and does one thing at a call, so
-   that bench.sh can take turns between it and its peers:
+/* bench.c: what `make bench` measures of this chapter's program. It includes it, in float, and does
+   one thing at a call, so that bench.sh can take turns between it and its peers:
 
      bench weights FILE       writes the weights that all begin with (raw floats, tensor after tensor, (in,out))
      bench vae DATA EPOCHS BATCH IMAGES           or autoencoder in place of vae: the same step without noise and KL

@@ -13,8 +13,9 @@
 #include "gradcheck.h"
 #include "testing.h"
 
-/* Of six numbers of the code, three say more than they may for nothing, two less; and one says little
-   on average but much about one image, another much on average but nothing about one image. */
+/* Of six numbers of the code, three say more than they may for nothing, two less; and one says
+   little on average but much about one image, another much on average but nothing about
+   one image. */
 enum { B = 3, D = 6 };
 const double nats = 0.5;
 

@@ -138,10 +138,10 @@ void find_nearest(size_t *who, real *far, const real *picture, size_t n) {
     free(all);
 }
 
-/* A row of the table, means over n pictures: the squared distance to the nearest training image; how
-   many of the ten nearest show the digit that most of the ten show, where there are labels; and the
-   entropy of the pixels in nats, each taken for the probability of ink: blurred pictures are near to
-   many others, so a distance must be read beside this. */
+/* A row of the table, means over n pictures: the squared distance to the nearest training image;
+   how many of the ten nearest show the digit that most of the ten show, where there are labels; and
+   the entropy of the pixels in nats, each taken for the probability of ink: blurred pictures are
+   near to many others, so a distance must be read beside this. */
 void judge_pictures(const char *what, const char *name, const real *picture, size_t n) {
     struct average nearest = {0}, same = {0}, gray = {0};
     real *far = allocate(n * NEAR, sizeof *far);

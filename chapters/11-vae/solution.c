@@ -1,9 +1,9 @@
-/* A solution of exercise 11. The maximum has the slope 1 where m_j is above `free`, and 0 below: it is the
-   mean over the batch that decides, for all images alike. Where it is 1, mu and logvar collect what they
-   collect from the KL, with 1/B from the mean. */
+/* A solution of exercise 11. The maximum has the slope 1 where m_j is above `free`, and 0 below: it
+   is the mean over the batch that decides, for all images alike. Where it is 1, mu and logvar
+   collect what they collect from the KL, with 1/B from the mean. */
 
-/* mean (d) = m_j for each number of the code, from code (B,2d): mu, then logvar. Returns the sum over j
-   of max(m_j, free). */
+/* mean (d) = m_j for each number of the code, from code (B,2d): mu, then logvar. Returns the sum
+   over j of max(m_j, free). */
 double free_bits_forward(double *mean, const real *code, double free_nats, size_t B, size_t d) {
     double sum = 0;
     for (size_t j = 0; j < d; j++) {

@@ -1,7 +1,7 @@
 /* test_vae.c: every gradient of chapter 11 against finite differences, in double and with the noise
    frozen: a small VAE entry by entry, through a step of training itself; the KL alone; and the
-   network of full size, with all entries of a tensor nudged at once, on one core and on two. Run with
-   a file name it writes there what the check measured.
+   network of full size, with all entries of a tensor nudged at once, on one core and on two. Run
+   with a file name it writes there what the check measured.
 
    It has much to calculate, so it is built like the program. */
 #define WORKBOOK_TEST
@@ -71,9 +71,9 @@ void whole_backward(void *whole) {
 
 /* --- end of the check of a vae ------------------------------------------------------ */
 
-/* With pictures of dense noise: the gradient of a black pixel's weights would be zero. Three steps of
-   training come first, with other noise in each, so that nothing is as it was at the start and old
-   transposed copies would be noticed. The noise of the third stays. */
+/* With pictures of dense noise: the gradient of a black pixel's weights would be zero. Three steps
+   of training come first, with other noise in each, so that nothing is as it was at the start and
+   old transposed copies would be noticed. The noise of the third stays. */
 void whole_new(struct whole *w, const size_t *size, size_t count, enum activation f, double weight,
                size_t rows) {
     struct random r;
@@ -362,8 +362,9 @@ void noise_must_be_frozen(void **state) {
     }
 }
 
-/* A VAE without noise is an autoencoder: its step is that of a VAE whose noise and beta are 0, to the
-   last bit, where both begin with the same weights; what the VAE's encoder says of logvar is 0. */
+/* A VAE without noise is an autoencoder: its step is that of a VAE whose noise and beta are 0, to
+   the last bit, where both begin with the same weights; what the VAE's encoder says of logvar
+   is 0. */
 void without_noise_an_autoencoder(void **state) {
     (void)state;
     const size_t size[] = {PIXELS, 6, 1};

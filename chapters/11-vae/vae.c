@@ -10,14 +10,14 @@
 
    Contents                                                           line
      I.   The network, Adam, the draw and its KL, from chapters 1 to 10  137
-     II.  The variational autoencoder: new in this chapter          557
-     III. Tools, to look up rather than to read                     736
-     IV.  The program                                              1363
+     II.  The variational autoencoder: new in this chapter          558
+     III. Tools, to look up rather than to read                     738
+     IV.  The program                                              1365
 
-   Letters: B examples in a batch, one a row; x (B,784) pixels; d the width of the code; mu (B,d) and
-   logvar (B,d) what the encoder says of each image, side by side in code (B,2d); noise (B,d)
-   standard normal; z (B,d) = mu + e^(logvar/2) noise; logits (B,784), and xhat = sigmoid(logits) the
-   probabilities of ink. W is (out,in). */
+   Letters: B examples in a batch, one a row; x (B,784) pixels; d the width of the code; mu (B,d)
+   and logvar (B,d) what the encoder says of each image, side by side in code (B,2d); noise (B,d)
+   standard normal; z (B,d) = mu + e^(logvar/2) noise; logits (B,784), and xhat = sigmoid(logits)
+   the probabilities of ink. W is (out,in). */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <limits.h>
@@ -206,8 +206,8 @@ enum activation { IDENTITY, RELU, ELU, SILU, TANH, SIGMOID, ACTIVATIONS };
 const char *const activation_name[] = {"identity", "relu", "elu", "silu", "tanh", "sigmoid", NULL};
 
 /* h (n) = f(s) and slope (n) = f'(s), entry by entry; h may be s itself. As in chapter 1, with more
-   functions to choose from, and for each of them a loop of its own that works on a whole vector at a
-   time. */
+   functions to choose from, and for each of them a loop of its own that works on a whole vector at
+   a time. */
 void activation_forward(real *h, real *slope, const real *s, enum activation f, size_t n) {
     if (h != s)
         memcpy(h, s, n * sizeof *h);
@@ -283,7 +283,7 @@ void layer_forward(struct layer *y, const real *x, size_t rows) {
     activation_forward(y->h, y->slope, y->h, y->f, rows * y->out);
 }
 
-/* d becomes the derivative with respect to s, and with it  dx (rows,in) += W' d.  dx may be NULL. */
+/* d becomes the derivative with respect to s, and with it dx (rows,in) += W' d. dx may be NULL. */
 void layer_backward_input(struct layer *y, real *dx, size_t rows) {
     activation_backward(y->d, y->slope, rows * y->out);
     if (dx)
@@ -417,7 +417,8 @@ void network_backward_weights(struct network *net, const real *x, size_t from, s
         layer_backward_weights(&net->layer[l], l > from ? net->layer[l - 1].h : x, B);
 }
 
-/* This core's share of every Wt: when the parameters have changed, the transposed ones must, too. */
+/* This core's share of every Wt: when the parameters have changed, the transposed ones
+   must, too. */
 void network_transpose(struct network *net) {
     for (size_t l = 1; l < net->depth; l++) {
         struct layer *y = &net->layer[l];
@@ -601,8 +602,9 @@ struct vae vae_view(const struct vae *v, size_t first) {
 }
 
 /* --- forward and back through a vae --------------------------------------- */
-/* Of the rows of a view: encoder, code, z = mu + sigma noise, decoder. Returns the logits (rows,784).
-   The decoder is the layers from `half` on: what it gets is z, not what the layer below it says. */
+/* Of the rows of a view: encoder, code, z = mu + sigma noise, decoder. Returns the logits
+   (rows,784). The decoder is the layers from `half` on: what it gets is z, not what the layer below
+   it says. */
 const real *vae_forward(struct vae *v, size_t rows) {
     struct network *net = &v->net;
     const real *code = network_forward(net, v->x, 0, net->half, rows);
@@ -611,8 +613,8 @@ const real *vae_forward(struct vae *v, size_t rows) {
     return network_forward(net, v->z, net->half, net->depth, rows);
 }
 
-/* The loss of each row: example (rows) and kl (rows); and where dlogits is not NULL, what the logits
-   collect, for the mean over B rows. */
+/* The loss of each row: example (rows) and kl (rows); and where dlogits is not NULL, what the
+   logits collect, for the mean over B rows. */
 void vae_losses(struct vae *v, real *dlogits, const real *logits, size_t B, size_t rows) {
     losses_of_images(v->example, dlogits, logits, v->x, B, BCE, rows);
     if (v->noise)
@@ -794,8 +796,8 @@ void multiply(real *C, const real *A, size_t row, size_t col, const real *B, siz
 }
 
 /* --- transposing (chapter 16) --------------------------------------------- */
-/* A perfect shuffle of a square of numbers, as of a deck of cards: one from the upper half, one from
-   the lower, and so on. */
+/* A perfect shuffle of a square of numbers, as of a deck of cards: one from the upper half, one
+   from the lower, and so on. */
 static inline void shuffle_square(real *to, const real *from) {
     for (size_t k = 0; k < SQUARE * SQUARE / 2; k++) {
         to[2 * k] = from[k];
@@ -1464,8 +1466,8 @@ void train(struct random *stream) {
     result(done ? spent / (double)done : 0, "seconds", "epoch_seconds");
 }
 
-/* What both networks make of the test images: the two parts of the VAE's negative ELBO, with the noise
-   of the table above; the errors without noise; and the codes. */
+/* What both networks make of the test images: the two parts of the VAE's negative ELBO, with the
+   noise of the table above; the errors without noise; and the codes. */
 void report(void) {
     struct random fixed;
     random_seed(&fixed, seed + NOISE_OF_EPOCHS);
@@ -1597,7 +1599,8 @@ int main(int argc, char **argv) {
     }
     make_out_dir();
 
-    /* Training needs room for a batch. Where nothing is trained, larger pieces keep more cores busy. */
+    /* Training needs room for a batch. Where nothing is trained, larger pieces keep more
+       cores busy. */
     size_t room = batch > 256 ? batch : 256;
     vae = vae_new(size, count, 2, (enum activation)inside, room, beta);
     plain = vae_new(size, count, 1, (enum activation)inside, room, 0);

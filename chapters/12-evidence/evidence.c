@@ -10,14 +10,14 @@
 
    Contents                                                           line
      I.   The network and the VAE, from chapters 1 to 11            136
-     II.  Weighted draws, and the best code: new in this chapter    745
-     III. Tools, to look up rather than to read                     970
-     IV.  The program                                              1570
+     II.  Weighted draws, and the best code: new in this chapter    747
+     III. Tools, to look up rather than to read                     974
+     IV.  The program                                              1574
 
-   Letters: B images in a batch; K draws for each, so the batch has B K rows and row r K + k is image
-   r with its draw k; d the width of the code; mu, logvar (B K,d) what the encoder says, side by side
-   in code (B K,2d); noise (B K,d) standard normal; z = mu + e^(logvar/2) noise; w (B K) the weights
-   p(x|z) p(z) / q(z|x), kept as logarithms; L_K the bound from K draws. W is (out,in). */
+   Letters: B images in a batch; K draws for each, so the batch has B K rows and row r K + k is
+   image r with its draw k; d the width of the code; mu, logvar (B K,d) what the encoder says, side
+   by side in code (B K,2d); noise (B K,d) standard normal; z = mu + e^(logvar/2) noise; w (B K) the
+   weights p(x|z) p(z) / q(z|x), kept as logarithms; L_K the bound from K draws. W is (out,in). */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <limits.h>
@@ -205,8 +205,8 @@ enum activation { IDENTITY, RELU, ELU, SILU, TANH, SIGMOID, ACTIVATIONS };
 const char *const activation_name[] = {"identity", "relu", "elu", "silu", "tanh", "sigmoid", NULL};
 
 /* h (n) = f(s) and slope (n) = f'(s), entry by entry; h may be s itself. As in chapter 1, with more
-   functions to choose from, and for each of them a loop of its own that works on a whole vector at a
-   time. */
+   functions to choose from, and for each of them a loop of its own that works on a whole vector at
+   a time. */
 void activation_forward(real *h, real *slope, const real *s, enum activation f, size_t n) {
     if (h != s)
         memcpy(h, s, n * sizeof *h);
@@ -282,7 +282,7 @@ void layer_forward(struct layer *y, const real *x, size_t rows) {
     activation_forward(y->h, y->slope, y->h, y->f, rows * y->out);
 }
 
-/* d becomes the derivative with respect to s, and with it  dx (rows,in) += W' d.  dx may be NULL. */
+/* d becomes the derivative with respect to s, and with it dx (rows,in) += W' d. dx may be NULL. */
 void layer_backward_input(struct layer *y, real *dx, size_t rows) {
     activation_backward(y->d, y->slope, rows * y->out);
     if (dx)
@@ -416,7 +416,8 @@ void network_backward_weights(struct network *net, const real *x, size_t from, s
         layer_backward_weights(&net->layer[l], l > from ? net->layer[l - 1].h : x, B);
 }
 
-/* This core's share of every Wt: when the parameters have changed, the transposed ones must, too. */
+/* This core's share of every Wt: when the parameters have changed, the transposed ones
+   must, too. */
 void network_transpose(struct network *net) {
     for (size_t l = 1; l < net->depth; l++) {
         struct layer *y = &net->layer[l];
@@ -628,8 +629,9 @@ struct vae vae_view(const struct vae *v, size_t first) {
 }
 
 /* --- forward and back through a vae (chapter 11) -------------------------- */
-/* Of the rows of a view: encoder, code, z = mu + sigma noise, decoder. Returns the logits (rows,784).
-   The decoder is the layers from `half` on: what it gets is z, not what the layer below it says. */
+/* Of the rows of a view: encoder, code, z = mu + sigma noise, decoder. Returns the logits
+   (rows,784). The decoder is the layers from `half` on: what it gets is z, not what the layer below
+   it says. */
 const real *vae_forward(struct vae *v, size_t rows) {
     struct network *net = &v->net;
     const real *code = network_forward(net, v->x, 0, net->half, rows);
@@ -638,8 +640,8 @@ const real *vae_forward(struct vae *v, size_t rows) {
     return network_forward(net, v->z, net->half, net->depth, rows);
 }
 
-/* The loss of each row: example (rows) and kl (rows); and where dlogits is not NULL, what the logits
-   collect, for the mean over B rows. */
+/* The loss of each row: example (rows) and kl (rows); and where dlogits is not NULL, what the
+   logits collect, for the mean over B rows. */
 void vae_losses(struct vae *v, real *dlogits, const real *logits, size_t B, size_t rows) {
     losses_of_images(v->example, dlogits, logits, v->x, B, BCE, rows);
     if (v->noise)
@@ -809,7 +811,8 @@ void importance_weights(double *logw, struct vae *v, const real *x, const real *
 }
 
 /* --- bound to train ------------------------------------------------------- */
-/* An autoencoder that is trained on L_K, Burda's IWAE: a VAE whose batch has a row for each draw. */
+/* An autoencoder that is trained on L_K, Burda's IWAE: a VAE whose batch has a row for
+   each draw. */
 struct iwae {
     struct vae vae;
     size_t draws; /* K */
@@ -923,9 +926,10 @@ void code_gradient(struct vae *v, real *dcode, const real *code, size_t count, s
         dcode[k / width / K * width + k % width] += said->d[k];
 }
 
-/* One step of Adam for code (count,2d), towards where the ELBO of each of the images is highest. The
-   decoder is not touched. The noise is fresh, K draws for an image; the caller makes the steps
-   shorter and shorter, so the noise is averaged away at the end. dcode (count,2d) is room to work. */
+/* One step of Adam for code (count,2d), towards where the ELBO of each of the images is highest.
+   The decoder is not touched. The noise is fresh, K draws for an image; the caller makes the steps
+   shorter and shorter, so the noise is averaged away at the end. dcode (count,2d) is room
+   to work. */
 void improve_codes(real *code, real *dcode, struct adam *adam, struct vae *v,
                    const struct images *images, size_t count, size_t K, double rate,
                    struct random *noise) {
@@ -1028,8 +1032,8 @@ void multiply(real *C, const real *A, size_t row, size_t col, const real *B, siz
 }
 
 /* --- transposing (chapter 16) --------------------------------------------- */
-/* A perfect shuffle of a square of numbers, as of a deck of cards: one from the upper half, one from
-   the lower, and so on. */
+/* A perfect shuffle of a square of numbers, as of a deck of cards: one from the upper half, one
+   from the lower, and so on. */
 static inline void shuffle_square(real *to, const real *from) {
     for (size_t k = 0; k < SQUARE * SQUARE / 2; k++) {
         to[2 * k] = from[k];
@@ -1590,8 +1594,8 @@ double *own_bound; /* (weighted,SIZES) as bound, draws from the best code's q */
 enum { SIZES = 7, DRAWS = 5000, LOCAL_DRAWS = 8 };
 const size_t group[SIZES] = {1, 2, 10, 50, 250, 1000, DRAWS};
 
-/* Streams of random numbers, beside that of the start and the order of the images, as in chapter 11:
-   what is added to the seed. */
+/* Streams of random numbers, beside that of the start and the order of the images, as in chapter
+   11: what is added to the seed. */
 enum { NOISE_OF_TRAINING = 1000000, NOISE_OF_EPOCHS = 2000000, NOISE_OF_CODES = 5000000 };
 
 void print_network(void) {
@@ -1729,7 +1733,8 @@ size_t weigh(double *minus, struct average *best, const real *codes, uint64_t st
 }
 
 /* The table of L_K, and weights.tsv. The images differ among themselves by much more than the
-   bounds do. So we also take the difference from the ELBO, image by image, and its error is small. */
+   bounds do. So we also take the difference from the ELBO, image by image, and its error
+   is small. */
 void estimate(void) {
     enum { COLUMNS = 5 };
     struct average best = {0};
@@ -1768,9 +1773,9 @@ void print_average(const char *what, const struct average *a, const char *which,
            result(average_error(a), "nats", "%s%s_se", which, name));
 }
 
-/* The gap split: -ELBO of the encoder's code, that of the best code, and -L_5000 with draws from the
-   best code's q, the nearest to -log p(x) that we have; with gap.tsv. What is recorded and written
-   begins with `which`. */
+/* The gap split: -ELBO of the encoder's code, that of the best code, and -L_5000 with draws from
+   the best code's q, the nearest to -log p(x) that we have; with gap.tsv. What is recorded and
+   written begins with `which`. */
 void split_gap(const char *which) {
     enum { COLUMNS = 3 };
     size_t width = 2 * model.vae.net.code;
@@ -1866,8 +1871,8 @@ int main(int argc, char **argv) {
     batch = least(batch, used);
     make_out_dir();
 
-    /* Training needs a row for each draw of a batch. Where nothing is trained, larger pieces keep more
-       cores busy. */
+    /* Training needs a row for each draw of a batch. Where nothing is trained, larger pieces keep
+       more cores busy. */
     size_t draws = train_draws ? train_draws : 1, room = batch * draws > 256 ? batch * draws : 256;
     struct vae vae = vae_new(size, count, 2, (enum activation)inside, room, beta);
     model = iwae_new(&vae, draws);

@@ -131,8 +131,8 @@ void split_training(void) {
     own_code = keep_own;
 }
 
-/* With a code of two numbers, log p(x) can be had by an ordinary sum: over a grid of codes as far as
-   p(z) reaches, STEP apart, log of the sum of p(x|z) p(z) STEP^2. */
+/* With a code of two numbers, log p(x) can be had by an ordinary sum: over a grid of codes as far
+   as p(z) reaches, STEP apart, log of the sum of p(x|z) p(z) STEP^2. */
 enum { GRID = 401, SHOWN = 3, WINDOW = 81 };
 static const double reach = 5, spacing = 0.025;
 

@@ -1,5 +1,6 @@
-/* A solution of exercise 12. With S the sum of the w~_j^2, E = 1 / S and dE = -E^2 dS. The derivative
-   of w~_j with respect to log w_k is w~_j (1 - w~_k) for j = k and -w~_j w~_k for the others, so
+/* A solution of exercise 12. With S the sum of the w~_j^2, E = 1 / S and dE = -E^2 dS. The
+   derivative of w~_j with respect to log w_k is w~_j (1 - w~_k) for j = k and -w~_j w~_k for the
+   others, so
 
        dS / dlogw_k = 2 w~_k^2 - 2 w~_k (sum of the w~_j^2) = 2 w~_k (w~_k - S)
        dE / dlogw_k = 2 E w~_k (1 - E w~_k)

@@ -1,7 +1,7 @@
-/* test_evidence.c: every gradient of chapter 12 against finite differences, in double: the bound from
-   K draws through the whole network, its weights alone, and the code of a single image. Run with a
-   file name it writes there what the check measured. It has much to calculate, so it is built like the
-   program. */
+/* test_evidence.c: every gradient of chapter 12 against finite differences, in double: the bound
+   from K draws through the whole network, its weights alone, and the code of a single image. Run
+   with a file name it writes there what the check measured. It has much to calculate, so it is
+   built like the program. */
 #define WORKBOOK_TEST
 #define REAL double
 #include "evidence.c"
@@ -24,7 +24,8 @@ struct whole {
     int cores;
 };
 
-/* The loss of the whole batch, -L_K, from the logits on. The program's own, to the last operation. */
+/* The loss of the whole batch, -L_K, from the logits on. The program's own, to the
+   last operation. */
 double from_logits(void *context, double *example) {
     struct whole *w = context;
     struct iwae *y = &w->y;

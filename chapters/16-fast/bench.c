@@ -1,13 +1,13 @@
-/* bench.c: what `make bench` measures of chapter 5's program. It includes it, in float, and does one thing at a
-   call, so that bench.sh can take turns between it and its peers:
+/* bench.c: what `make bench` measures of chapter 5's program. It includes it, in float, and does
+   one thing at a call, so that bench.sh can take turns between it and its peers:
 
      bench peak               billions of operations a second that multiply-adds alone can reach
      bench weights FILE       writes the weights that all begin with (raw floats, tensor after tensor, (in,out))
      bench train DATA EPOCHS BATCH IMAGES WIDTH
                               seconds of each epoch, and its mean training loss; the images in the order of the file
 
-   The number of cores is OMP_NUM_THREADS. With -DBLAS the three products go to a BLAS instead of our own function; the
-   file that it then includes is the program with `multiply` renamed. */
+   The number of cores is OMP_NUM_THREADS. With -DBLAS the three products go to a BLAS instead of
+   our own function; the file that it then includes is the program with `multiply` renamed. */
 #define WORKBOOK_TEST
 #ifdef BLAS
 #include <cblas.h>
@@ -70,7 +70,8 @@ struct network fresh(size_t width, size_t rows) {
     return net;
 }
 
-/* An epoch is `count` images, in the order of the file and from its beginning again where the file has fewer. */
+/* An epoch is `count` images, in the order of the file and from its beginning again where the file
+   has fewer. */
 void train(const char *data, size_t epochs, size_t batch, size_t count, size_t width) {
     struct images images = read_images(data, "train");
     struct network net = fresh(width, batch);

@@ -1,8 +1,8 @@
 /* fast.c: chapter 16 of "Autoencoders by Hand".
 
    The matrix product, from three loops to near the speed of the machine, a rung at a time: order of
-   the loops, registers, vectors, cache, cores, and steps that are done in one. Each rung is timed in
-   turns with the peak, a loop that does nothing but multiply and add.
+   the loops, registers, vectors, cache, cores, and steps that are done in one. Each rung is timed
+   in turns with the peak, a loop that does nothing but multiply and add.
 
    Build it alone:  cc -O3 -march=native -fopenmp fast.c -lm
    Run it:          ./a.out
@@ -12,11 +12,11 @@
      product in short                                                 110
      I.   Nothing carried but tools                                   134
      II.  This chapter: from three loops to the peak                  136
-     III. Tools, to look up rather than to read                       515
-     IV.  The program                                                 787
+     III. Tools, to look up rather than to read                       517
+     IV.  The program                                                 789
 
-   Letters: C (M,N) += A (M,K) B (K,N), entries m, n, k; B examples in a batch, in and out the widths
-   of a layer, W (out,in) its weights. In memory W_ji stands at W[i * out + j], for speed. */
+   Letters: C (M,N) += A (M,K) B (K,N), entries m, n, k; B examples in a batch, in and out the
+   widths of a layer, W (out,in) its weights. In memory W_ji stands at W[i * out + j], for speed. */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>
 #include <limits.h>
@@ -140,8 +140,9 @@ static inline real logistic(real s);     /* 1 / (1 + e^-s) */
 typedef void product(real *C, const real *A, size_t row, size_t col, const real *B, size_t M,
                      size_t N, size_t K);
 
-/* The compiler finds vectors by itself in some loops. On the first rungs it must not, so that we see
-   what each gives alone. Only gcc knows the word; under clang the second rung has vectors already. */
+/* The compiler finds vectors by itself in some loops. On the first rungs it must not, so that we
+   see what each gives alone. Only gcc knows the word; under clang the second rung has
+   vectors already. */
 #if defined(__GNUC__) && !defined(__clang__)
 #define ONE_BY_ONE __attribute__((optimize("no-tree-vectorize")))
 #else
@@ -181,8 +182,8 @@ void multiply_by_the_compiler(real *C, const real *A, size_t row, size_t col, co
 }
 
 /* --- registers ---------------------------------------------------------------- */
-/* A piece of C, 4 x 3 numbers, stays in registers until its sums are complete. What would lie beyond
-   the last row or column repeats it, and is not stored. */
+/* A piece of C, 4 x 3 numbers, stays in registers until its sums are complete. What would lie
+   beyond the last row or column repeats it, and is not stored. */
 ONE_BY_ONE void multiply_in_registers(real *C, const real *A, size_t row, size_t col, const real *B,
                                       size_t M, size_t N, size_t K) {
     enum { DOWN = 4, ACROSS = 3 };
@@ -267,8 +268,8 @@ void multiply_without_strips(real *C, const real *A, size_t row, size_t col, con
 }
 
 /* --- peak --------------------------------------------------------------------- */
-/* Nothing but multiply-adds, in registers: sixteen sums that do not wait for each other. Returns how
-   many operations that were, two for each number in a vector. */
+/* Nothing but multiply-adds, in registers: sixteen sums that do not wait for each other. Returns
+   how many operations that were, two for each number in a vector. */
 double multiply_adds(size_t times) {
     enum { SUMS = 16 };
     volatile real start = (real)0.999, end;
@@ -293,8 +294,9 @@ double triad(real *a, const real *b, const real *c, real x, size_t n) {
 }
 
 /* --- all cores ---------------------------------------------------------------- */
-/* This core's share of a product, on any rung; called by all cores of a team. Each takes some rows of
-   C: a sum is never split, so the result is the same, to the last bit, for any number of cores. */
+/* This core's share of a product, on any rung; called by all cores of a team. Each takes some rows
+   of C: a sum is never split, so the result is the same, to the last bit, for any number
+   of cores. */
 void multiply_my_share(product *rung, real *C, const real *A, size_t row, size_t col, const real *B,
                        size_t M, size_t N, size_t K) {
     size_t first = share(M, TILE_ROWS, core()), end = share(M, TILE_ROWS, core() + 1);
@@ -302,8 +304,8 @@ void multiply_my_share(product *rung, real *C, const real *A, size_t row, size_t
 }
 
 /* --- transposing -------------------------------------------------------------- */
-/* A perfect shuffle of a square of numbers, as of a deck of cards: one from the upper half, one from
-   the lower, and so on. */
+/* A perfect shuffle of a square of numbers, as of a deck of cards: one from the upper half, one
+   from the lower, and so on. */
 static inline void shuffle_square(real *to, const real *from) {
     for (size_t k = 0; k < SQUARE * SQUARE / 2; k++) {
         to[2 * k] = from[k];
@@ -439,8 +441,8 @@ void stage_gradient(real *dW, const struct model *net, size_t l, size_t first, s
     multiply(dW, x + first, 1, y->in, y->d, end - first, y->out, net->B);
 }
 
-/* Adam (chapter 2) moves the n weights from `at` on, whose gradient lies at dW. The caller has counted
-   this step. */
+/* Adam (chapter 2) moves the n weights from `at` on, whose gradient lies at dW. The caller has
+   counted this step. */
 void model_update(struct model *net, size_t at, const real *dW, size_t n, double rate) {
     const real keep_m = (real)0.9, keep_v = (real)0.999, tiny = (real)1e-30;
     const real step = (real)(rate / (1 - pow(0.9, (double)net->steps)));
@@ -802,8 +804,8 @@ struct task {
 enum { TASKS = 3 * STAGES - 1 };
 struct task task[TASKS];
 
-/* Of each layer: forward, the gradient of the weights, and that of the inputs but for the pixels. The
-   results go to places of their own, so that nothing grows from one measurement to the next. */
+/* Of each layer: forward, the gradient of the weights, and that of the inputs but for the pixels.
+   The results go to places of their own, so that nothing grows from one measurement to the next. */
 void list_tasks(real *C) {
     struct task *t = task;
     for (size_t l = 0; l < STAGES; l++) {

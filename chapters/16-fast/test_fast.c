@@ -3,9 +3,9 @@
    core and several; turning; the exponential; and the fused step against the plain one. judge.c
    does all of it once more in double.
 
-   With whole numbers small enough, sums are exact in any order, so results are compared with ==. Then
-   with other numbers: rungs that add in the same order must agree to the last bit, the others within
-   what rounding allows. Run with a file name it writes there what was measured. */
+   With whole numbers small enough, sums are exact in any order, so results are compared with ==.
+   Then with other numbers: rungs that add in the same order must agree to the last bit, the others
+   within what rounding allows. Run with a file name it writes there what was measured. */
 #define WORKBOOK_TEST
 #include "fast.c"
 
@@ -201,8 +201,8 @@ int report(const struct verdict *v) {
     return v->wrong || v->outside;
 }
 
-/* Every size from 1 to 40 in each dimension with two others drawn, then the edges of tile and strip,
-   then the network's products. */
+/* Every size from 1 to 40 in each dimension with two others drawn, then the edges of tile and
+   strip, then the network's products. */
 struct problem problem_at(size_t s, struct random *r) {
     const size_t edge[][3] = {{1, 1, 1},
                               {TILE_ROWS, STRIP, DEPTH},
@@ -270,10 +270,10 @@ void every_rung(void **state) {
     assert_int_equal(bad, 0);
 }
 
-/* Numbers that are not whole. Two sums of K products in another order may differ by K eps times the sum
-   of their sizes; so may two in the same order, because the compiler may round a product before it is
-   added, or not. Only where the same code adds in the same order are the bits the same: tiles with
-   strips and without, as long as a sum fits into one strip, and any number of cores. */
+/* Numbers that are not whole. Two sums of K products in another order may differ by K eps times the
+   sum of their sizes; so may two in the same order, because the compiler may round a product before
+   it is added, or not. Only where the same code adds in the same order are the bits the same: tiles
+   with strips and without, as long as a sum fits into one strip, and any number of cores. */
 void rounding(void **state) {
     (void)state;
     product *rung[] = {multiply_by_definition, multiply_row_by_row,     multiply_by_the_compiler,
