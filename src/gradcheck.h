@@ -7,10 +7,9 @@
 
    Use, in a test that has included a chapter's program with REAL set to double:
 
-       struct gradcheck check = {.title = "a layer", .loss = loss, .backward = backward, .batch = 3};
+       struct gradcheck check = {.title = "layer", .loss = loss, .backward = backward, .batch = 3};
        gc_add(&check, "x", x, dx, 3, 5);
        gc_add_weight(&check, "W", W, dW, 4, 5);
-       gc_add_weight(&check, "b", b, db, 4, 1);
        assert_int_equal(gc_run(&check), 0);
 
    gc_run prints a table, a row for each tensor. Where a tensor is wrong it shows the worst entry
@@ -120,10 +119,10 @@ static double gc_loss_at(const struct gradcheck *c, const struct gc_tensor *t, s
 
 /* The derivative of the loss with respect to entry k, whose value is x. `here` is the loss there.
 
-   Central difference: D(h) = (L(x+h) - L(x-h)) / 2h. Its error is L'''h^2/6 + ..., even powers only.
-   Richardson: D(h) and D(h/2) have errors e and e/4, so (4 D(h/2) - D(h)) / 3 is wrong by h^4 only. A
-   larger step then gives the same accuracy, and a larger step is good: each loss carries a rounding
-   error of about epsilon*|L|, and we divide it by h. */
+   Central difference: D(h) = (L(x+h) - L(x-h)) / 2h. Its error is L'''h^2/6 + ..., even powers
+   only. Richardson: D(h) and D(h/2) have errors e and e/4, so (4 D(h/2) - D(h)) / 3 is wrong by h^4
+   only. A larger step then gives the same accuracy, and a larger step is good: each loss carries a
+   rounding error of about epsilon*|L|, and we divide it by h. */
 static struct gc_slope gc_derivative(const struct gradcheck *c, const struct gc_tensor *t, size_t k,
                                      double step, double here, double *scratch) {
     struct gc_slope d = {0};
@@ -462,9 +461,9 @@ static int gc_try_near(const struct gc_case *q, FILE *out) {
     return 1;
 }
 
-/* ds itself is wrong, by a factor of its own for each example and output: then column j of the claim
-   is a mixture of the examples' shares, sum over e of q[e] share[e], with B unknown q's. A mixture
-   that fits every row is no accident. We find the q's by least squares. */
+/* ds itself is wrong, by a factor of its own for each example and output: then column j of the
+   claim is a mixture of the examples' shares, sum over e of q[e] share[e], with B unknown q's. A
+   mixture that fits every row is no accident. We find the q's by least squares. */
 static int gc_try_mixture(const struct gc_case *q, FILE *out) {
     enum { MOST = 8 };
     size_t B = q->c->batch, rows = q->t->rows, cols = q->t->cols, shown = 0;

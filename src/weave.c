@@ -23,8 +23,8 @@
    TOL is 3% (of the measured value), x10 (within that factor), +-0.5 (absolute). Without one, a
    stated number must be the result rounded to the digits printed, and a quoted console line exact.
 
-   Every finding is one line, `file:line: what; what to do`, on stderr; stdout counts what was looked
-   at. Of markdown we read what the pages use, and say where we meet something else.
+   Every finding is one line, `file:line: what; what to do`, on stderr; stdout counts what was
+   looked at. Of markdown we read what the pages use, and say where we meet something else.
 
    Build:  cc -std=c11 -O2 weave.c -o weave -lm */
 #define _POSIX_C_SOURCE 200809L
