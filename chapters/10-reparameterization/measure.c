@@ -357,7 +357,7 @@ void draw_ways(void) {
 /* From small rates to large ones, until a run ends further away than it began. */
 void show_largest_rates(void) {
     enum { TRIAL = 500, SMALLEST = 14 };
-    static double square[TRIAL + 1], plane[2 * (TRIAL + 1)];
+    static double track[TRIAL + 1][3];
     printf("the largest rate, of 1, 1/2, 1/4 ..., at which %d runs of %d steps of the descent come "
            "nearer:\n ",
            RUNS, TRIAL);
@@ -365,8 +365,8 @@ void show_largest_rates(void) {
         int halvings = SMALLEST + 1, home = 1;
         while (home && halvings > 0) {
             for (size_t run = 0; run < RUNS && home; run++) {
-                descend(square, plane, w, ldexp(1, 1 - halvings), 100 + run, TRIAL);
-                home = square[TRIAL] < square[0]; /* false for what is not a number */
+                descend(track[0], w, ldexp(1, 1 - halvings), 100 + run, TRIAL);
+                home = track[TRIAL][2] < track[0][2]; /* false for what is not a number */
             }
             halvings -= home;
         }

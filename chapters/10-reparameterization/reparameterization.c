@@ -11,8 +11,8 @@
    Contents                                                           line
      I.   The network, from chapters 1, 2 and 4                      87
      II.  Two ways through a draw, and a network with noise: new    389
-     III. Tools, to look up rather than to read                     606
-     IV.  The program                                               983
+     III. Tools, to look up rather than to read                     603
+     IV.  The program                                               980
 
    Letters: B examples in a batch, one a row; d numbers in a code; code (B,2d) what the encoder says
    of each example, mu (d) and then logvar (d); sigma = e^(logvar/2); noise (B,d) draws from N(0,1);
@@ -433,21 +433,20 @@ double average_error(const struct average *a) {
 }
 
 /* --- toy with a known answer ------------------------------------------------ */
-/* f (B) = |z - c|^2 for each row of z (B,d): its squared distance from the point (c, c, ... c) */
-void distance_forward(double *f, const real *z, real c, size_t B, size_t d) {
-    for (size_t r = 0; r < B; r++) {
-        f[r] = 0;
-        for (size_t j = 0; j < d; j++) {
-            double away = (double)(z[r * d + j] - c);
-            f[r] += away * away;
-        }
+/* f = |z - c|^2: the squared distance of z (d) from the point (c, c, ... c) */
+double distance_forward(const real *z, real c, size_t d) {
+    double f = 0;
+    for (size_t j = 0; j < d; j++) {
+        double away = (double)(z[j] - c);
+        f += away * away;
     }
+    return f;
 }
 
-/* dz (B,d) += 2 (z - c) */
-void distance_backward(real *dz, const real *z, real c, size_t B, size_t d) {
-    for (size_t i = 0; i < B * d; i++)
-        dz[i] += 2 * (z[i] - c);
+/* dz (d) += 2 (z - c) */
+void distance_backward(real *dz, const real *z, real c, size_t d) {
+    for (size_t j = 0; j < d; j++)
+        dz[j] += 2 * (z[j] - c);
 }
 
 /* --- density of a normal ---------------------------------------------------- */
@@ -511,12 +510,10 @@ void toy_estimate(enum way way, real *dcode, real *z, real *dz, const real *code
     reparameterize(z, code, noise, 1, d);
     if (way == PATH) {
         memset(dz, 0, d * sizeof *dz);
-        distance_backward(dz, z, c, 1, d);
+        distance_backward(dz, z, c, d);
         reparameterize_backward(dcode, dz, code, noise, 1, d);
     } else {
-        double f;
-        distance_forward(&f, z, c, 1, d);
-        double dlogq = way == BASELINE ? f - baseline : f;
+        double dlogq = distance_forward(z, c, d) - (way == BASELINE ? baseline : 0);
         log_normal_backward(dcode, &dlogq, z, code, 1, d);
     }
 }
@@ -1036,43 +1033,41 @@ void show_toy(void) {
     printf("\n");
 }
 
-/* Plain gradient descent on mu of the toy, sigma fixed, one draw a step. Writes the squared
-   distance from the goal before each step to square (steps+1), two coordinates of mu to
-   plane (steps+1,2). */
-void descend(double *square, double *plane, enum way way, double size, size_t run, size_t steps) {
+/* Plain gradient descent on mu of the toy, sigma fixed, one draw a step. track (steps+1,3) gets,
+   before each step, two coordinates of mu and the squared distance from the goal. */
+void descend(double *track, enum way way, double size, size_t run, size_t steps) {
     real code[2 * COORDINATES], noise[COORDINATES], z[COORDINATES], dz[COORDINATES];
     struct random r = stream(DESCENT, 0, run);
     toy_code(code, -1); /* two away from the goal, on one side or the other */
     code[0] = 3;
     for (size_t k = 0; k <= steps; k++) {
         real g[2 * COORDINATES] = {0};
-        distance_forward(&square[k], code, goal, 1, COORDINATES);
-        plane[2 * k] = (double)code[0];
-        plane[2 * k + 1] = (double)code[1];
+        double square = distance_forward(code, goal, COORDINATES);
+        memcpy(track + 3 * k, (double[]){(double)code[0], (double)code[1], square},
+               3 * sizeof square);
         random_normal(noise, COORDINATES, &r);
-        toy_estimate(way, g, z, dz, code, noise, goal,
-                     square[k] + COORDINATES * toy_sigma * toy_sigma, COORDINATES);
+        toy_estimate(way, g, z, dz, code, noise, goal, square + COORDINATES * toy_sigma * toy_sigma,
+                     COORDINATES);
         for (size_t j = 0; j < COORDINATES; j++)
             code[j] -= (real)size * g[j];
     }
 }
 
-enum { RUNS = 20, STEPS = 4000 };
+enum { RUNS = 20, STEPS = 4000, COLUMNS = 1 + 3 * WAYS };
 
 void show_descent(void) {
-    enum { COLS = 3 * WAYS + 1 };
-    static double square[STEPS + 1], plane[2 * (STEPS + 1)], row[STEPS + 1][COLS];
+    static double track[STEPS + 1][3], row[STEPS + 1][COLUMNS];
     for (int w = 0; w < WAYS; w++)
         for (size_t run = 0; run < RUNS; run++) {
-            descend(square, plane, w, descent_rate, run, STEPS);
-            if (!(square[STEPS] < 1e6)) /* also where it is not a number */
+            descend(track[0], w, descent_rate, run, STEPS);
+            if (!(track[STEPS][2] < 1e6)) /* also where it is not a number */
                 die("the descent by %s has flown away: the steps are too large; try "
                     "--descent-rate %g",
                     way_name[w], descent_rate / 10);
             for (size_t k = 0; k <= STEPS; k++) {
-                for (int i = 0; i < 2 && run == 0; i++)
-                    row[k][3 * w + 1 + i] = plane[2 * k + i];
-                row[k][3 * w + 3] += square[k] / RUNS;
+                row[k][3 * w + 1] = run ? row[k][3 * w + 1] : track[k][0];
+                row[k][3 * w + 2] = run ? row[k][3 * w + 2] : track[k][1];
+                row[k][3 * w + 3] += track[k][2] / RUNS;
             }
         }
     printf("plain descent on mu, %d coordinates, one draw a step, rate %g: distance from the goal\n"
@@ -1085,59 +1080,27 @@ void show_descent(void) {
         if (k % 800 == 0)
             printf("  %6zu %10.4f %10.4f %10.4f\n", k, row[k][3], row[k][6], row[k][9]);
     }
+    printf("\n");
     for (int w = 0; w < WAYS; w++)
         result(row[STEPS][3 * w + 3], "", "descent_%s", way_name[w]);
     write_table("descent.tsv",
                 "step\tscore_1\tscore_2\tscore_mean\tbaseline_1\tbaseline_2\tbaseline_mean\t"
                 "path_1\tpath_2\tpath_mean",
-                row[0], STEPS + 1, COLS);
-    printf("\n");
+                row[0], STEPS + 1, COLUMNS);
 }
 
 /* Two networks from one start, on the same batches with the same noise: one learns by the path, the
    other by the score function with a baseline. The gradient of the decoder is the same for both
    ways. What differs is what the encoder is told. */
 enum { LEARNERS = 2 };
-struct outcome {
-    struct average bce, kl, sq; /* over the images of a set; sq is the squared error */
-};
 struct learner {
     enum way way;
     struct coder net;
-    struct adam down, up;   /* of the encoder, of the decoder */
-    double baseline, start; /* recent cross-entropy; the loss before training */
-    struct outcome test;
+    struct adam down, up;        /* of the encoder, of the decoder */
+    double baseline, start;      /* recent cross-entropy; the loss before training */
+    double bce, kl, square, sum; /* on the test images; square is the squared error */
 } learner[LEARNERS] = {{.way = PATH}, {.way = BASELINE}};
-
-/* Each image of the set with one draw of noise, the same at every call. */
-struct outcome outcome_of(struct coder *c, const struct images *images) {
-    struct outcome o = {0};
-    struct random r = stream(TESTING, 0, 0);
-    real *x = allocate(batch * PIXELS, sizeof *x), *noise = allocate(batch * c->d, sizeof *noise);
-    for (size_t at = 0; at < images->count; at += batch) {
-        size_t B = images->count - at < batch ? images->count - at : batch;
-        brightness(x, images->pixel + at * PIXELS, B * PIXELS);
-        random_normal(noise, B * c->d, &r);
-        coder_loss(c, x, x, noise, B);
-        for (size_t i = 0; i < B; i++) {
-            double square = 0;
-            for (size_t k = i * PIXELS; k < (i + 1) * PIXELS; k++) {
-                double off = (double)sigmoid(c->logit[k]) - (double)x[k];
-                square += off * off;
-            }
-            average_add(&o.bce, c->bce[i]);
-            average_add(&o.kl, c->kl[i]);
-            average_add(&o.sq, square);
-        }
-    }
-    free(x);
-    free(noise);
-    return o;
-}
-
-double sum_of(const struct outcome *o) {
-    return average_value(&o->bce) + average_value(&o->kl);
-}
+real *images, *dice; /* (batch,784), (batch,numbers): the pixels and the noise of a batch */
 
 /* Ends the program when a loss is far above that of the start, or not a number. */
 void require_sense(const struct learner *y, double loss) {
@@ -1149,25 +1112,46 @@ void require_sense(const struct learner *y, double loss) {
         y->way == PATH ? "path" : "score function", y->start, fabs(loss), rate / 10);
 }
 
+/* Each test image with one draw of noise, the same at every call. */
+void test_learner(struct learner *y) {
+    struct coder *c = &y->net;
+    struct random r = stream(TESTING, 0, 0);
+    double N = (double)test_set.count;
+    y->bce = y->kl = y->square = 0;
+    for (size_t at = 0; at < test_set.count; at += batch) {
+        size_t B = test_set.count - at < batch ? test_set.count - at : batch;
+        brightness(images, test_set.pixel + at * PIXELS, B * PIXELS);
+        random_normal(dice, B * numbers, &r);
+        coder_loss(c, images, images, dice, B);
+        for (size_t i = 0; i < B; i++) {
+            y->bce += c->bce[i] / N;
+            y->kl += c->kl[i] / N;
+        }
+        for (size_t k = 0; k < B * PIXELS; k++)
+            y->square += pow((double)sigmoid(c->logit[k]) - (double)images[k], 2) / N;
+    }
+    y->sum = y->bce + y->kl;
+}
+
 void start_learner(struct learner *y) {
     struct random r = stream(TRAINING, 0, 0);
     y->net = coder_new(PIXELS, hidden, numbers, batch);
-    for (int part = 0; part < 2; part++)
-        for (size_t l = 0; l < 2; l++) {
-            struct dense *layer = &(part ? &y->net.decoder : &y->net.encoder)->layer[l];
-            dense_start(layer, (l ? xavier_limit : he_limit)(layer->in, layer->out), &r);
-        }
+    struct stack *part[] = {&y->net.encoder, &y->net.decoder};
+    for (int i = 0; i < 2; i++) {
+        dense_start(&part[i]->layer[0], he_limit(part[i]->layer[0].in, hidden), &r);
+        dense_start(&part[i]->layer[1], xavier_limit(hidden, part[i]->layer[1].out), &r);
+    }
     y->down = adam_new(y->net.encoder.parameters);
     y->up = adam_new(y->net.decoder.parameters);
-    y->test = outcome_of(&y->net, &test_set);
-    y->start = sum_of(&y->test);
-    y->baseline = average_value(&y->test.bce);
+    test_learner(y);
+    y->start = y->sum;
+    y->baseline = y->bce;
 }
 
 /* One step on B images: the gradient by the learner's own way, then Adam. */
-void learn(struct learner *y, const real *x, const real *noise, size_t B) {
+void learn(struct learner *y, size_t B) {
     double bce = 0;
-    require_sense(y, coder_gradient(&y->net, y->way, y->baseline, NULL, x, x, noise, B));
+    require_sense(y, coder_gradient(&y->net, y->way, y->baseline, NULL, images, images, dice, B));
     for (size_t i = 0; i < B; i++)
         bce += y->net.bce[i] / (double)B;
     y->baseline += (bce - y->baseline) / 10; /* of the batches before, not of this one */
@@ -1177,10 +1161,10 @@ void learn(struct learner *y, const real *x, const real *noise, size_t B) {
 
 void train(void) {
     size_t count = train_set.count, *order = allocate(count, sizeof *order), epoch = 0, steps = 0;
-    real *x = allocate(batch * PIXELS, sizeof *x);
-    real *noise = allocate(batch * numbers, sizeof *noise);
     struct random r = stream(TRAINING, 0, 1);
     double spent = 0;
+    images = allocate(batch * PIXELS, sizeof *images);
+    dice = allocate(batch * numbers, sizeof *dice);
     printf(
         "digits, %d-%zu-(%zu mu, %zu logvar) and %zu-%zu-%d, Adam with rate %g, batch %zu: test "
         "images\n"
@@ -1192,12 +1176,10 @@ void train(void) {
     for (;; epoch++) {
         hide_progress();
         printf("  epoch %4zu", epoch);
-        for (size_t k = 0; k < LEARNERS; k++) {
-            struct outcome *o = &learner[k].test;
-            *o = outcome_of(&learner[k].net, &test_set);
-            require_sense(&learner[k], sum_of(o));
-            printf(" %11.2f %10.2f %10.2f", average_value(&o->bce), average_value(&o->kl),
-                   sum_of(o));
+        for (struct learner *y = learner; y < learner + LEARNERS; y++) {
+            test_learner(y);
+            require_sense(y, y->sum);
+            printf(" %11.2f %10.2f %10.2f", y->bce, y->kl, y->sum);
         }
         printf("\n");
         if (epoch == epochs || interrupted)
@@ -1206,10 +1188,10 @@ void train(void) {
         for (size_t at = 0; at < count && !interrupted; at += batch, steps++) {
             double began = seconds();
             size_t B = count - at < batch ? count - at : batch;
-            gather(x, &train_set, order + at, B);
-            random_normal(noise, B * numbers, &r);
+            gather(images, &train_set, order + at, B);
+            random_normal(dice, B * numbers, &r);
             for (size_t k = 0; k < LEARNERS; k++)
-                learn(&learner[k], x, noise, B);
+                learn(&learner[k], B);
             spent += seconds() - began;
             show_progress(((double)epoch + (double)at / (double)count) / (double)epochs,
                           "learning");
@@ -1218,15 +1200,13 @@ void train(void) {
     if (interrupted)
         printf("  interrupted in epoch %zu, which is therefore incomplete\n", epoch);
     printf("\n");
-    for (size_t k = 0; k < LEARNERS; k++) {
-        const struct outcome *o = &learner[k].test;
-        const char *name = way_name[learner[k].way];
-        result(average_value(&o->bce), "nats", "test_bce_%s", name);
-        result(average_value(&o->kl), "nats", "test_kl_%s", name);
-        result(sum_of(o), "nats", "test_sum_%s", name);
+    for (struct learner *y = learner; y < learner + LEARNERS; y++) {
+        result(y->bce, "nats", "test_bce_%s", way_name[y->way]);
+        result(y->kl, "nats", "test_kl_%s", way_name[y->way]);
+        result(y->sum, "nats", "test_sum_%s", way_name[y->way]);
     }
-    result(average_value(&learner[0].test.bce), "nats", "test_bce");
-    result(average_value(&learner[0].test.sq), "", "test_sq");
+    result(learner[0].bce, "nats", "test_bce");
+    result(learner[0].square, "", "test_sq");
     if (steps)
         result(spent * (double)count / (double)(batch * steps), "s", "epoch_seconds");
 }
@@ -1244,15 +1224,14 @@ void choose_digits(size_t *which) {
 /* Ten digits, and what each network draws of them when the code is drawn from its cloud. */
 void draw_digits(void) {
     static real sheet[LEARNERS + 1][10][PIXELS];
-    real noise[64];
     size_t which[10];
     struct random r = stream(TEN_DIGITS, 100, 0);
     choose_digits(which);
     gather(sheet[0][0], &test_set, which, 10);
     for (size_t i = 0; i < 10; i++) {
-        random_normal(noise, numbers, &r);
+        random_normal(dice, numbers, &r);
         for (size_t k = 0; k < LEARNERS; k++) {
-            coder_loss(&learner[k].net, sheet[0][i], sheet[0][i], noise, 1);
+            coder_loss(&learner[k].net, sheet[0][i], sheet[0][i], dice, 1);
             sigmoid_forward(sheet[k + 1][i], learner[k].net.logit, 1, PIXELS);
         }
     }

@@ -159,11 +159,10 @@ double expectation(void *net, double *example) {
     for (size_t k = 0; k < GRID * GRID; k++) {
         real noise[2] = {-12 + 0.5 * (double)(k / GRID), -12 + 0.5 * (double)(k % GRID)};
         real z[2], dz[2], g[4] = {0};
-        double f, square = noise[0] * noise[0] + noise[1] * noise[1];
+        double square = noise[0] * noise[0] + noise[1] * noise[1];
         double at = 0.25 / (2 * acos(-1.0)) * exp(-square / 2);
         toy_estimate(t->way, g, z, dz, t->code, noise, 1.25, 3, 2);
-        distance_forward(&f, z, 1.25, 1, 2);
-        example[0] += at * f;
+        example[0] += at * distance_forward(z, 1.25, 2);
         for (size_t i = 0; i < 4; i++)
             t->estimate[i] += at * g[i];
     }
