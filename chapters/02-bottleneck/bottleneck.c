@@ -1000,19 +1000,18 @@ struct study {
 };
 
 size_t seed = 1, threads, epochs = 10, batch = 100, most_images = 10000;
-size_t code[MOST_CODES], codes; /* the sizes of code to train, and how many there are */
-size_t finished, planned;       /* how many trainings, for the bar */
-double rate = 0.005;
+size_t code[MOST_CODES], codes, widest; /* the codes to train, how many, the widest */
+size_t finished, planned;               /* how many trainings, for the bar */
+double rate = 0.005, *history; /* (epochs) the mean error during each epoch of a training */
+double worst;                  /* the most by which a network's error is above that of PCA, in % */
 const char *curves_dir = "build/curves", *code_list = "1,2,3,6,10,18,30";
 struct study on_digits = {.name = "digits"}, on_curves = {.name = "curves"};
 
-/* Is there a training set in dir, gzipped or not? */
-int has_images(const char *dir) {
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/train-images-idx3-ubyte.gz", dir);
-    int zipped = access(path, F_OK) == 0;
-    path[strlen(path) - 3] = 0; /* without .gz */
-    return zipped || access(path, F_OK) == 0;
+/* The name of a table or picture about a study; it holds until the next one is asked for. */
+const char *file_of(const struct study *y, const char *format) {
+    static char name[64];
+    snprintf(name, sizeof name, format, y->name);
+    return name;
 }
 
 /* Of the training images the first so many. */
@@ -1041,9 +1040,9 @@ double error_over(struct stack *net, const struct images *images, const double *
 }
 
 /* Trains a network with a code of d, by Adam or by plain gradient descent; the rate falls to 0 in a
-   straight line. history (epochs) gets the mean error during each epoch. */
+   straight line. */
 struct stack train(const struct study *y, const double *mean, size_t d, int by_adam,
-                   double first_rate, double *history) {
+                   double first_rate) {
     struct random r;
     random_seed(&r, seed);
     size_t N = y->train.count, B = batch < N ? batch : N, batches = N / B, step = 0;
@@ -1084,45 +1083,39 @@ void race(size_t d) {
     enum { RUNS = 6, COLS = RUNS + 1 };
     static const char *const name[] = {"slow", "fast", "adam"};
     static const double nothing[PIXELS], rates[] = {0.015, 0.1, 0.005};
-    double *history = allocate(epochs, sizeof *history);
     double *row = allocate(epochs * COLS, sizeof *row);
     printf("a race on digits, code of %zu: mean error during the epoch\n"
            "                                 first   second     last\n",
            d);
     for (size_t k = 0; k < RUNS; k++) {
-        int centred = k > 2;
-        double first_rate = rates[k % 3];
-        struct stack net = train(&on_digits, centred ? on_digits.mean : nothing, d, k % 3 == 2,
-                                 first_rate, history);
-        free(net.value);
+        int centred = k > 2, by_adam = k % 3 == 2;
+        free(train(&on_digits, centred ? on_digits.mean : nothing, d, by_adam, rates[k % 3]).value);
         if (interrupted)
             break;
         for (size_t e = 0; e < epochs; e++) {
             row[e * COLS] = (double)e + 1;
             row[e * COLS + k + 1] = history[e];
         }
-        printf("  %-5s  %-5s rate %-5g   %8.3f %8.3f", centred ? "x - m" : "x",
-               k % 3 == 2 ? "Adam" : "plain", first_rate, history[0], history[epochs > 1]);
-        printf(" %8.3f\n", result(history[epochs - 1], "squared error", "race_%s_%s",
-                                  centred ? "centred" : "raw", name[k % 3]));
+        printf("  %-5s  %-5s rate %-5g   %8.3f %8.3f %8.3f\n", centred ? "x - m" : "x",
+               by_adam ? "Adam" : "plain", rates[k % 3], history[0], history[epochs > 1],
+               result(history[epochs - 1], "squared error", "race_%s_%s",
+                      centred ? "centred" : "raw", name[k % 3]));
     }
     printf("\n");
     write_table("race.tsv", "epoch\tslow\tfast\tadam\tcentred_slow\tcentred_fast\tcentred_adam",
                 row, interrupted ? 0 : epochs, COLS);
-    free(history);
     free(row);
 }
 
 /* Trains a network for each code. */
 void train_all(struct study *y) {
-    double *history = allocate(epochs, sizeof *history);
     printf("%s: %zu images to learn from, %zu to test\n"
            "  trained network: code   training error   test error\n",
            y->name, y->train.count, y->test.count);
     while (y->nets < codes) {
         size_t d = code[y->nets];
         double start = seconds(), *own = y->own[y->nets];
-        struct stack net = train(y, y->mean, d, 1, rate, history);
+        struct stack net = train(y, y->mean, d, 1, rate);
         double time = (seconds() - start) / (double)(epochs ? epochs : 1);
         if (interrupted) {
             printf("  interrupted while training a code of %zu; what was finished is kept\n", d);
@@ -1138,7 +1131,6 @@ void train_all(struct study *y) {
             result(time, "s", "epoch_seconds");
         y->net[y->nets++] = net;
     }
-    free(history);
 }
 
 /* a in percent of b; 0 where b is 0, as with a single image. */
@@ -1170,16 +1162,14 @@ void find_floor(struct study *y, size_t directions) {
         row[4 * k + 3] =
             result(percent(y->test_error[k], y->test_error[0]), "%", "%s_left_%zu", y->name, k);
     }
-    char name[64];
-    snprintf(name, sizeof name, "pca-%s.tsv", y->name);
-    write_table(name, "d\ttrain\ttest\tleft", row, directions, 4);
+    write_table(file_of(y, "pca-%s.tsv"), "d\ttrain\ttest\tleft", row, directions, 4);
     free(C);
     free(row);
 }
 
-/* Holds the networks against PCA. Returns the worst excess of their error over PCA's. */
-double compare(struct study *y) {
-    double row[MOST_CODES][5], worst = 0;
+/* Holds the networks against PCA. */
+void compare(struct study *y) {
+    double row[MOST_CODES][5];
     printf("            training error              test error\n"
            "  code    PCA  network  excess      PCA  network  excess\n");
     for (size_t c = 0; c < y->nets; c++) {
@@ -1198,10 +1188,8 @@ double compare(struct study *y) {
         printf("\n");
     }
     printf("\n");
-    char name[64];
-    snprintf(name, sizeof name, "net-%s.tsv", y->name);
-    write_table(name, "d\tpca_train\ttrain\tpca_test\ttest", row[0], y->nets, 5);
-    return worst;
+    write_table(file_of(y, "net-%s.tsv"), "d\tpca_train\ttrain\tpca_test\ttest", row[0], y->nets,
+                5);
 }
 
 /* The images for the pictures: where there are labels the first of each digit, else the first. */
@@ -1227,9 +1215,7 @@ void draw_reconstructions(struct study *y) {
                PIXELS * sizeof *sheet);
     for (size_t k = 0; k < (y->nets + 1) * n; k++)
         sheet[k] += (real)y->mean[k % PIXELS];
-    char name[64];
-    snprintf(name, sizeof name, "%s-network.png", y->name);
-    write_sheet(name, sheet, y->nets + 1, SHOWN, 2);
+    write_sheet(file_of(y, "%s-network.png"), sheet, y->nets + 1, SHOWN, 2);
     free(sheet);
 }
 
@@ -1243,6 +1229,7 @@ void parse_codes(void) {
                        "2,6,30",
                        code_list, MOST_CODES);
         code[codes++] = (size_t)value;
+        widest = (size_t)fmax((double)widest, value);
     }
 }
 
@@ -1263,14 +1250,10 @@ int main(int argc, char **argv) {
                   "linear autoencoders beside the plane that PCA finds directly");
     parse_codes();
     USE_CORES(threads);
-    size_t largest = 0;
-    for (size_t c = 0; c < codes; c++)
-        largest = code[c] > largest ? code[c] : largest;
-    /* PCA finds one direction more, to see how far the last that is used stands out. */
-    size_t directions = (largest > 30 ? largest : 30) + 1;
-
     read_study(&on_digits, data_dir);
-    int have_curves = has_images(curves_dir);
+    size_t count;
+    int have_curves = read_idx(&count, curves_dir, "train-images-idx3-ubyte", 0x803, "images", SIDE,
+                               SIDE) != NULL;
     if (have_curves)
         read_study(&on_curves, curves_dir);
     else
@@ -1282,17 +1265,16 @@ int main(int argc, char **argv) {
     planned = 6 + codes + have_curves * codes;
     write_table("race.tsv", "none", NULL, 0, 1); /* an earlier run's tables are not ours */
     write_table("net-curves.tsv", "none", NULL, 0, 1);
+    history = allocate(epochs, sizeof *history);
     if (epochs)
-        race(largest);
-    train_all(&on_digits);
-    find_floor(&on_digits, directions);
-    double worst = compare(&on_digits);
-    draw_reconstructions(&on_digits);
-    if (have_curves && !interrupted) {
-        train_all(&on_curves);
-        find_floor(&on_curves, directions);
-        worst = fmax(worst, compare(&on_curves));
-        draw_reconstructions(&on_curves);
+        race(widest);
+    struct study *const all[] = {&on_digits, &on_curves};
+    for (int k = 0; k < 1 + (have_curves && !interrupted); k++) {
+        train_all(all[k]);
+        /* One direction more than we use, to see how far the last of these stands out. */
+        find_floor(all[k], (widest > 30 ? widest : 30) + 1);
+        compare(all[k]);
+        draw_reconstructions(all[k]);
     }
     result(worst, "%", "worst_excess");
     if (on_digits.nets) {

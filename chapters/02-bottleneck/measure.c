@@ -105,9 +105,7 @@ void measure_angles(struct study *y) {
         result(percent(last - next, next), "%", "%s_gap_%zu", y->name, d);
     }
     printf("\n");
-    char name[64];
-    snprintf(name, sizeof name, "angles-%s.tsv", y->name);
-    write_table(name, "d\tk\tangle", row[0], rows, 3);
+    write_table(file_of(y, "angles-%s.tsv"), "d\tk\tangle", row[0], rows, 3);
 }
 
 /* What PCA makes of the sliding bar, and of the others beside it. */
@@ -157,9 +155,7 @@ void draw_blends(const struct study *y) {
         real t = (real)(k / PIXELS % STEPS) / (STEPS - 1);
         sheet[k] = (1 - t) * ends[2 * pair * PIXELS + i] + t * ends[(2 * pair + 1) * PIXELS + i];
     }
-    char name[64];
-    snprintf(name, sizeof name, "blend-%s.png", y->name);
-    write_sheet(name, sheet, PAIRS, STEPS, 2);
+    write_sheet(file_of(y, "blend-%s.png"), sheet, PAIRS, STEPS, 2);
     free(ends);
     free(sheet);
 }
