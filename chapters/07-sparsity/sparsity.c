@@ -1097,7 +1097,7 @@ struct run {
     int eraser;
     struct penalty penalty;
     real *learned; /* (parameters) */
-    double sq, active, aloud, treves, silenced, mean, dead, dead_mean, longest;
+    double sq, active, treves, silenced, dead, longest;
     double pixels, negative; /* how many pixels a stroke covers; per cent of all ink */
 };
 
@@ -1172,7 +1172,6 @@ void train_run(const struct run *now, size_t which) {
 /* Encodes and decodes all test images, and measures. */
 void measure_code(struct run *now) {
     double each = 1 / (double)tests, threshold = now->f == SIGMOID ? aloud : 0;
-    double *mean = allocate(units, sizeof *mean); /* of each unit, over all images */
     real *a = net.encoder.h;
     memset(busy, 0, units * sizeof *busy);
     for (size_t at = 0; at < tests; at += batch) {
@@ -1182,24 +1181,17 @@ void measure_code(struct run *now) {
         now->sq += sparse_cost(&net, x, B).squared * (double)B * each;
         for (size_t r = 0; r < B; r++) {
             now->active += 100 * active_fraction(a + r * units, threshold, units) * each;
-            now->aloud += 100 * active_fraction(a + r * units, aloud, units) * each;
             now->treves += treves_rolls(a + r * units, units) * each;
         }
         for (size_t k = 0; k < B * units; k++) {
-            mean[k % units] += (double)a[k] * each;
             busy[k % units] += (double)a[k] > threshold;
             a[k] = (double)a[k] > threshold ? a[k] : 0;
         }
         /* Once more, with all the others silenced. */
         now->silenced += sparse_cost(&net, x, B).squared * (double)B * each;
     }
-    for (size_t j = 0; j < units; j++) {
-        now->mean += mean[j] / (double)units;
+    for (size_t j = 0; j < units; j++)
         now->dead += busy[j] == 0;
-        now->dead_mean += busy[j] == 0 ? mean[j] : 0;
-    }
-    now->dead_mean /= fmax(now->dead, 1);
-    free(mean);
 }
 
 /* The strokes of the units that are alive: the longest, how much of their ink is negative, and over
@@ -1220,40 +1212,22 @@ void measure_strokes(struct run *now) {
     now->negative = ink > 0 ? 100 * erased / ink : 0;
 }
 
-/* What is measured depends on the run alone, and not on how many cores there were. */
+/* One run from its start to its line in the table. */
 void do_run(struct run *now, size_t which) {
+    const char *key = now->key;
     train_run(now, which);
     measure_code(now);
     measure_strokes(now);
-    now->learned = allocate(net.parameters, sizeof(real));
-    memcpy(now->learned, net.value, net.parameters * sizeof(real));
-}
-
-void print_titles(void) {
-    printf("  %-20s %6s %9s %8s %6s %8s %5s %7s %7s %9s\n", "", "lambda", "sq. error", "active %",
-           "T.-R.", "silenced", "dead", "longest", "pixels", "negative");
-}
-
-void print_run(const struct run *now) {
-    printf("  %-20s %6.3g %9.2f %8.1f %6.3f %8.2f %5.0f %7.2f %7.0f %7.0f %%%s\n", now->label,
-           now->penalty.lambda, now->sq, now->active, now->treves, now->silenced, now->dead,
-           now->longest, now->pixels, now->negative, interrupted ? "  (stopped)" : "");
-}
-
-void record_run(const struct run *now) {
-    const char *key = now->key;
-    result(now->sq, "", "test_sq_%s", key);
-    result(now->active, "%", "active_%s", key);
+    now->learned =
+        memcpy(allocate(net.parameters, sizeof(real)), net.value, net.parameters * sizeof(real));
     result(now->active * (double)units / 100, "units", "active_units_%s", key);
-    result(now->aloud, "%", "aloud_%s", key);
-    result(now->treves, "", "treves_%s", key);
-    result(now->silenced, "", "silenced_%s", key);
-    result(now->mean, "", "mean_%s", key);
-    result(now->dead, "units", "dead_%s", key);
-    result(now->dead_mean, "", "dead_mean_%s", key);
-    result(now->longest, "", "longest_%s", key);
-    result(now->pixels, "pixels", "pixels_%s", key);
-    result(now->negative, "%", "negative_%s", key);
+    printf("  %-20s %6.3g %9.2f %8.1f %6.3f %8.2f %5.0f %7.2f %7.0f %7.0f %%%s\n", now->label,
+           now->penalty.lambda, result(now->sq, "", "test_sq_%s", key),
+           result(now->active, "%", "active_%s", key), result(now->treves, "", "treves_%s", key),
+           result(now->silenced, "", "silenced_%s", key),
+           result(now->dead, "units", "dead_%s", key), result(now->longest, "", "longest_%s", key),
+           result(now->pixels, "pixels", "pixels_%s", key),
+           result(now->negative, "%", "negative_%s", key), interrupted ? "  (stopped)" : "");
 }
 
 /* --- sheets of strokes ---------------------------------------------------- */
@@ -1290,13 +1264,12 @@ void all_runs(void) {
     real *last = allocate(ROWS * COLS * PIXELS, sizeof *last);
     for (size_t k = 0; k < DOWN * ACROSS * PIXELS; k++)
         four[k] = 1;
-    print_titles();
+    printf("  %-20s %6s %9s %8s %6s %8s %5s %7s %7s %9s\n", "", "lambda", "sq. error", "active %",
+           "T.-R.", "silenced", "dead", "longest", "pixels", "negative");
     for (; done_runs < runs && (done_runs == 0 || !interrupted); done_runs++) {
         struct run *now = &run[done_runs];
         size_t top = now->eraser ? 0 : ROWS + 1, left = now->penalty.kind == L1 ? COLS + 1 : 0;
         do_run(now, done_runs);
-        print_run(now);
-        record_run(now);
         if (now->f == RELU)
             draw_strokes(four + (top * ACROSS + left) * PIXELS, ACROSS);
         else
@@ -1307,17 +1280,6 @@ void all_runs(void) {
         write_sheet("strokes-kl.png", last, ROWS, COLS, 2);
     free(four);
     free(last);
-}
-
-/* What the copy would need, and what an empty page would cost. */
-void describe_images(void) {
-    double lit = 0, squares = 0;
-    for (size_t k = 0; k < tests * PIXELS; k++) {
-        lit += (test_set.pixel[k] > 0) / (double)tests;
-        squares += pow(test_set.pixel[k] / 255.0, 2) / (double)tests;
-    }
-    printf("\na test image has %.0f lit pixels of %d, and a squared length of %.0f\n",
-           result(lit, "pixels", "lit_pixels"), PIXELS, result(squares, "", "squared_length"));
 }
 
 int main(int argc, char **argv) {
@@ -1363,13 +1325,8 @@ int main(int argc, char **argv) {
     all_runs();
     result(epochs ? (seconds() - begin) / (double)(done_runs * epochs) : 0, "seconds",
            "epoch_seconds");
-    describe_images();
     result(run[0].sq, "", "test_sq");
     result((double)net.parameters, "parameters", "parameters");
-    if (done_runs == RUNS && run[0].sq > 0 && run[4].sq > 0) { /* what sparsity costs */
-        result(run[1].sq / run[0].sq, "", "ratio_l1");
-        result(run[5].sq / run[4].sq, "", "ratio_kl");
-    }
     write_results();
     return interrupted ? 130 : 0;
 }
