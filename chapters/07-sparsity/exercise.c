@@ -5,8 +5,8 @@
    after each change. Everything that sparsity.c defines may be used.
 
    Part 1. Below stands the gradient of the KL penalty as it can be found in programs. Its forward
-   pass, kl_forward, is the chapter's own: the KL of the batch mean. Two things are wrong here. Find
-   out from what the check says, repair them on paper first, then here.
+   pass, mean_kl_forward, is the chapter's own: the KL of the batch mean. Two things are wrong here.
+   Find out from what the check says, repair them on paper first, then here.
 
    Part 2. Treves and Rolls measure how selective unit j is over the images of a batch by
 
@@ -17,7 +17,7 @@
    pass is there. Write the derivative of L = lambda * sum over j of T_j with respect to a_rj. Like
    KL it couples the images: a_rj stands in m_j and in q_j. */
 
-/* da (rows,d) += the derivative of kl_forward; da comes in zeroed. */
+/* da (rows,d) += the derivative of mean_kl_forward; da comes in zeroed. */
 void exercise_kl_backward(real *da, const real *a, double lambda, double rho, size_t rows,
                           size_t d) {
     for (size_t r = 0; r < rows; r++)

@@ -6,7 +6,7 @@
    Part 2: dm/da_r = 1/B and dq/da_r = 2 a_r / B. With the quotient rule
    dT/da_r = 2 m / (B q) - m^2 / q^2 * 2 a_r / B = 2 m / (B q) * (1 - m a_r / q). */
 
-/* da (rows,d) += the derivative of kl_forward; da comes in zeroed. */
+/* da (rows,d) += the derivative of mean_kl_forward; da comes in zeroed. */
 void exercise_kl_backward(real *da, const real *a, double lambda, double rho, size_t rows,
                           size_t d) {
     double *mean = allocate(d, sizeof *mean);

@@ -279,9 +279,9 @@ void planted(const char *title, enum slip slip, enum activation f, struct penalt
 
 void slips(void **state) {
     (void)state;
-    planted("slip: KL of each image, B = 1", KL_OF_EACH, SIGMOID, kl, 1, 0);
-    planted("slip: KL of each image, B = 3", KL_OF_EACH, SIGMOID, kl, B, 1);
-    planted("slip: L1 on weights", L1_OF_WEIGHTS, RELU, l1, B, 1);
+    planted("chapter 7, planted slip: KL of each image, B = 1", KL_OF_EACH, SIGMOID, kl, 1, 0);
+    planted("chapter 7, planted slip: KL of each image, B = 3", KL_OF_EACH, SIGMOID, kl, B, 1);
+    planted("chapter 7, planted slip: L1 on weights", L1_OF_WEIGHTS, RELU, l1, B, 1);
 }
 
 /* We nudge what unit 0 says to image 0, and look at the penalty's gradient at each image. */
