@@ -59,15 +59,16 @@ void draw_parts(const struct run *now) {
 }
 
 /* --- other strengths, other batches ------------------------------------------------- */
-enum { OTHERS = 5, ROOM = 64 };
+enum { OTHERS = 7, ROOM = 64 };
 
 struct other {
     size_t like;         /* the number of the run that it is like */
     double times, share; /* its lambda and its batch are so many times as large */
 };
-const struct other other[OTHERS] = {{1, 0.2, 1}, {1, 5, 1}, {5, 5, 1}, {1, 1, 5}, {5, 1, 5}};
+const struct other other[OTHERS] = {{1, 0.2, 1}, {1, 5, 1},   {5, 5, 1}, {1, 1, 0.2},
+                                    {1, 1, 2},   {5, 1, 0.2}, {5, 1, 2}};
 
-/* One of them; as the last two numbers of its name its lambda and its batch. */
+/* One of them, with as many steps as the rest, whatever its batch. Lambda and batch end its key. */
 void other_run(struct run *now, const struct other *o, size_t which) {
     static char text[OTHERS][2][ROOM];
     size_t usual = batch;
@@ -114,10 +115,10 @@ int main(int argc, char **argv) {
     if (done_runs > 1)
         draw_parts(&run[1]);
     if (done_runs == RUNS) {
-        size_t room = 5 * batch, n = 0;
+        size_t room = 2 * batch, n = 0;
         net = sparse_new(PIXELS, units, RELU, room);
         x = allocate(room * PIXELS, sizeof *x);
-        printf("\nother strengths, then other sizes of the batch\n");
+        printf("\nother strengths, then other sizes of the batch with as many steps\n");
         while (n < OTHERS && !interrupted) {
             other_run(&more[n], &other[n], n);
             n++;

@@ -9,10 +9,10 @@
    Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
 
    Contents                                                           line
-     I.   The layers, from chapters 1 to 5                              0
-     II.  Strokes, L1, KL of the mean: new in this chapter            0
-     III. Tools, to look up rather than to read                       0
-     IV.  The program                                                 0
+     I.   The layers, from chapters 1 to 5                            138
+     II.  Strokes, L1, KL of the mean: new in this chapter          337
+     III. Tools, to look up rather than to read                     586
+     IV.  The program                                              1083
 
    Letters: B images in a batch, one a row; n pixels in an image; d units of the code; x (B,n); a
    (B,d) = f(W x + b) the code, its numbers called activations; xhat (B,n) = V a the
@@ -1117,6 +1117,7 @@ struct sparse net;
 real *x;            /* (batch,784) */
 size_t *order;      /* (used) */
 size_t *busy;       /* (units) for how many test images each unit was active, in the last run */
+size_t all_steps;   /* of a run: the epochs asked for, whatever measure.c makes of the batch */
 size_t bar_of_runs; /* how many runs the progress bar is for */
 
 /* He's start for the encoder. The strokes begin as a breath of ink everywhere. A sigmoid code
@@ -1149,9 +1150,9 @@ void train_run(const struct run *now, size_t which) {
     /* The slope of a sigmoid that is nearly silent is small: it needs larger steps. */
     double full = now->f == SIGMOID ? 3 * rate : rate;
     size_t steps = (used + batch - 1) / batch;
-    for (size_t k = 0; k < epochs * steps && !interrupted; k++) {
+    for (size_t k = 0; k < all_steps && !interrupted; k++) {
         size_t at = k % steps * batch, B = least(batch, used - at);
-        double done = (double)k / (double)(epochs * steps);
+        double done = (double)k / (double)all_steps;
         if (at == 0)
             shuffle(order, used, &r);
         gather(x, &train_set, order + at, B);
@@ -1311,6 +1312,7 @@ int main(int argc, char **argv) {
     used = least(used, train_set.count);
     tests = least(tests, test_set.count);
     batch = least(batch, used);
+    all_steps = epochs * ((used + batch - 1) / batch);
     bar_of_runs = bar_of_runs ? bar_of_runs : runs;
     net = sparse_new(PIXELS, units, RELU, batch);
     x = allocate(batch * PIXELS, sizeof *x);
