@@ -203,10 +203,6 @@ int check_small(struct small *w, struct gradcheck *c, int all) {
         foresee_kl(w, s);
     if (!all)
         return gc_run(c);
-    /* ds without the slope of f, for the diagnosis */
-    double *slopeless = foresee(w, s, "The activation's derivative is missing: ds is da.");
-    for (size_t k = 0; k < w->batch * D; k++)
-        slopeless[k] = w->slope[k] != 0 ? m->encoder.d[k] / w->slope[k] : 0;
     add_tensors(c, m->tensor + 2, 1);
     /* A penalty too weak to be seen would be no test: it must make a thousandth of each entry. */
     double least_share = INFINITY;
