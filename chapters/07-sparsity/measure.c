@@ -1,9 +1,6 @@
 /* measure.c: what chapter 7's page wants beyond the program's own run: other strengths of the
    penalties, other sizes of the batch, and three digits as sums of strokes. It includes the program,
    whose run comes first. */
-#include <stddef.h>
-extern size_t bar_of_runs;
-
 #define main sparsity_main
 #include "sparsity.c"
 #undef main
@@ -103,7 +100,7 @@ void write_tradeoff(const struct run *more) {
 
 int main(int argc, char **argv) {
     static struct run more[OTHERS];
-    bar_of_runs = RUNS + OTHERS;
+    more_runs = OTHERS;
     int status = sparsity_main(argc, argv);
     if (status != 0)
         return status;

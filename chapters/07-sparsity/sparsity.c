@@ -1114,11 +1114,11 @@ size_t runs = RUNS, done_runs;
 
 struct images train_set, test_set;
 struct sparse net;
-real *x;            /* (batch,784) */
-size_t *order;      /* (used) */
-size_t *busy;       /* (units) for how many test images each unit was active, in the last run */
-size_t all_steps;   /* of a run: the epochs asked for, whatever measure.c makes of the batch */
-size_t bar_of_runs; /* how many runs the progress bar is for */
+real *x;          /* (batch,784) */
+size_t *order;    /* (used) */
+size_t *busy;     /* (units) for how many test images each unit was active, in the last run */
+size_t all_steps; /* of a run: the epochs asked for, whatever measure.c makes of the batch */
+size_t more_runs; /* that measure.c will add when all of these are done */
 
 /* He's start for the encoder. The strokes begin as a breath of ink everywhere. A sigmoid code
    begins nearly silent: its biases are -3, and sigmoid(-3) is 0.05. */
@@ -1165,7 +1165,7 @@ void train_run(const struct run *now, size_t which) {
                 now->label, c.squared, rate);
         }
         sparse_update(&net, cosine_rate(full, done));
-        show_progress(((double)which + done) / (double)bar_of_runs, now->key);
+        show_progress(((double)which + done) / (double)(runs + more_runs), now->key);
     }
     hide_progress();
 }
@@ -1231,7 +1231,6 @@ void do_run(struct run *now, size_t which) {
            result(now->negative, "%", "negative_%s", key), interrupted ? "  (stopped)" : "");
 }
 
-/* --- sheets of strokes ---------------------------------------------------- */
 enum { ROWS = 6, COLS = 10, ACROSS = 2 * COLS + 1, DOWN = 2 * ROWS + 1 };
 
 /* Some strokes of the last run, from the busiest unit's to the idlest's that is alive, in ROWS rows
@@ -1313,7 +1312,7 @@ int main(int argc, char **argv) {
     tests = least(tests, test_set.count);
     batch = least(batch, used);
     all_steps = epochs * ((used + batch - 1) / batch);
-    bar_of_runs = bar_of_runs ? bar_of_runs : runs;
+    more_runs = runs == RUNS ? more_runs : 0;
     net = sparse_new(PIXELS, units, RELU, batch);
     x = allocate(batch * PIXELS, sizeof *x);
     order = allocate(used, sizeof *order);

@@ -128,7 +128,6 @@ void foresee_l1(struct small *w, struct gc_tensor *s) {
            *value = foresee(w, s, "The activation itself stands where only its sign is meant."),
            *sum = foresee(w, s, "The penalty's pull is not divided by B."),
            *away = foresee(w, s, "The penalty pulls away from 0: its sign is flipped."),
-           *twice = foresee(w, s, "The penalty is counted twice."),
            *right = foresee(w, s,
                             "This gradient is the one that the text derives. The loss is another: "
                             "look at the forward pass.");
@@ -140,7 +139,6 @@ void foresee_l1(struct small *w, struct gc_tensor *s) {
         value[k] += pull * a;
         sum[k] += pull * sign * (double)w->batch;
         away[k] -= pull * sign;
-        twice[k] += 2 * pull * sign;
         right[k] += pull * sign;
     }
 }
