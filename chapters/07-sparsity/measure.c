@@ -1,6 +1,6 @@
 /* measure.c: what chapter 7's page wants beyond the program's own run: other strengths of the
-   penalties, other sizes of the batch, and three digits as sums of strokes. It includes the program,
-   whose run comes first. */
+   penalties, other sizes of the batch, and three digits as sums of strokes. It includes the
+   program, whose run comes first. */
 #define main sparsity_main
 #include "sparsity.c"
 #undef main

@@ -230,8 +230,8 @@ enum activation { IDENTITY, RELU, ELU, SILU, TANH, SIGMOID, ACTIVATIONS };
 const char *const activation_name[] = {"identity", "relu", "elu", "silu", "tanh", "sigmoid", NULL};
 
 /* h (n) = f(s) and slope (n) = f'(s), entry by entry; h may be s itself. As in chapter 1, with more
-   functions to choose from, and for each of them a loop of its own that works on a whole vector at a
-   time. */
+   functions to choose from, and for each of them a loop of its own that works on a whole vector at
+   a time. */
 void activation_forward(real *h, real *slope, const real *s, enum activation f, size_t n) {
     if (h != s)
         memcpy(h, s, n * sizeof *h);
@@ -307,7 +307,7 @@ void layer_forward(struct layer *y, const real *x, size_t rows) {
     activation_forward(y->h, y->slope, y->h, y->f, rows * y->out);
 }
 
-/* d becomes the derivative with respect to s, and with it  dx (rows,in) += W' d.  dx may be NULL. */
+/* d becomes the derivative with respect to s, and with it dx (rows,in) += W' d. dx may be NULL. */
 void layer_backward_input(struct layer *y, real *dx, size_t rows) {
     activation_backward(y->d, y->slope, rows * y->out);
     if (dx)
@@ -421,9 +421,9 @@ void sparse_backward(struct sparse *m, const real *x, size_t B) {
 }
 
 /* --- ink ------------------------------------------------------------------ */
-/* After each step: a stroke, row j of V as it lies in memory (d,n), has ink or none, but no negative
-   ink, unless there is an eraser; and it is no longer than `longest`, so that a code cannot be small
-   because strokes are long. */
+/* After each step: a stroke, row j of V as it lies in memory (d,n), has ink or none, but no
+   negative ink, unless there is an eraser; and it is no longer than `longest`, so that a code
+   cannot be small because strokes are long. */
 void keep_strokes(real *V, size_t d, size_t n, double longest, int eraser) {
     for (size_t j = 0; j < d; j++) {
         real *v = V + j * n, sum = 0;
@@ -644,8 +644,8 @@ void multiply(real *C, const real *A, size_t row, size_t col, const real *B, siz
 }
 
 /* --- transposing (chapter 16) --------------------------------------------- */
-/* A perfect shuffle of a square of numbers, as of a deck of cards: one from the upper half, one from
-   the lower, and so on. */
+/* A perfect shuffle of a square of numbers, as of a deck of cards: one from the upper half, one
+   from the lower, and so on. */
 static inline void shuffle_square(real *to, const real *from) {
     for (size_t k = 0; k < SQUARE * SQUARE / 2; k++) {
         to[2 * k] = from[k];
@@ -680,7 +680,7 @@ void transpose(real *Wt, const real *W, size_t rows, size_t cols, size_t first, 
 /* The library's exp is a call for one number; this is arithmetic only, so a loop over it works on a
    vector at a time. x = n log 2 + r with |r| <= log(2)/2, so e^x = 2^n e^r: a polynomial gives e^r,
    and n goes into the exponent bits of a float. The coefficients are those of the Cephes library;
-   the error is below 2e-7 of the value. */
+   down to -87 the error is below 2e-7 of the value, and what lies lower is taken for -87. */
 static inline real exp_negative(real x) {
     if (sizeof(real) > sizeof(float))
         return exp(x); /* the checks want every digit of a double */

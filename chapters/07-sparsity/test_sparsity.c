@@ -21,8 +21,8 @@ enum { B = 3, N = 6, D = 8 };
 /* --- a small code ------------------------------------------------------------------ */
 enum slip { NO_SLIP, KL_OF_EACH, L1_OF_WEIGHTS };
 
-/* Its loss is the program's own, from its forward pass on; what is nudged may be the sums s = W x + b
-   or the code. The program keeps no s, so we have a copy. */
+/* Its loss is the program's own, from its forward pass on; what is nudged may be the sums
+   s = W x + b or the code. The program keeps no s, so we have a copy. */
 struct small {
     struct sparse m;
     real x[B * N], s[B * D], slope[B * D];
@@ -76,8 +76,8 @@ void whole_backward(void *small) {
     sparse_backward(m, w->x, w->batch);
 }
 
-/* With a ReLU each unit is on for some images and off for others. An activation within reach of a step
-   stands beside its corner: where `corner` is not 0, that of unit 3 for image 0. */
+/* With a ReLU each unit is on for some images and off for others. Where `corner` is not 0, the sum
+   of unit 3 for image 0 is that, within reach of a step from the corner. */
 void small_new(struct small *w, enum activation f, struct penalty p, size_t batch, double corner) {
     struct random r;
     random_seed(&r, 7);
@@ -315,9 +315,9 @@ void coupling(void **state) {
 }
 
 /* --- several cores ------------------------------------------------------------------ */
-/* Training steps from one start, on one core, two and three: the same to the last bit. Of 24 images
-   one of two cores gets eight and the other sixteen, so that one comes first where both should meet;
-   and there is room for more images, which nobody may touch. */
+/* Training steps from one start, on one core, two and three: the same to the last bit. Of 24
+   images one of two cores gets eight and the other sixteen, so that one comes first where both
+   should meet; and there is room for more images, which nobody may touch. */
 void cores_agree(void **state) {
     (void)state;
     enum { PIXELS_HERE = 200, UNITS = 304, IMAGES = 24, STEPS = 4 };
