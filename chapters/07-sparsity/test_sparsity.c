@@ -28,9 +28,8 @@ struct small {
     real x[B * N], s[B * D], slope[B * D];
     size_t batch; /* B, or 1 */
     enum slip slip;
-    double without[B * D]; /* ds without the penalty */
-    double guess[12][B * D];
-    size_t guesses;
+    double without[B * D];  /* ds without the penalty */
+    double guess[8][B * D]; /* ds with a mistake, for the diagnosis */
 };
 
 /* The program tells what each image costs; the check wants its share of the mean. */
@@ -109,74 +108,45 @@ void small_new(struct small *w, enum activation f, struct penalty p, size_t batc
 }
 
 /* --- what may go wrong ---------------------------------------------------------- */
-/* ds as a mistake would give it: what comes without the penalty, and the mistake's pull. */
-double *foresee(struct small *w, struct gc_tensor *t, const char *says) {
-    double *guess = w->guess[w->guesses++];
-    assert_true(w->guesses <= sizeof w->guess / sizeof *w->guess);
-    gc_foresee(t, says, NULL, guess);
-    return memcpy(guess, w->without, w->batch * D * sizeof *guess);
-}
+/* Foreseen mistakes: other pulls at each activation, beside what comes without the penalty. */
+enum { MISTAKES = 7 };
+const char *const l1_mistake[MISTAKES] = {
+    "This is the gradient without the penalty.",
+    "This gradient is what the text derives. The loss is another: look at the forward pass.",
+    "The sign of the activation is missing: the pull of |a| goes towards 0 from both sides.",
+    "This is the slope of lambda a^2: the pull fades where a is small. That of |a| does not.",
+    "The activation itself stands where only its sign is meant.",
+    "The penalty's pull is not divided by B.",
+    "The penalty pulls away from 0: its sign is flipped."};
+const char *const kl_mistake[MISTAKES] = {
+    "This is the gradient without the penalty.",
+    "This gradient is what the text derives. The loss is another: look at the forward pass.",
+    "This is the KL of one example's activation: the slope must be taken at the batch mean.",
+    "The penalty's slope is not divided by B: each activation has a share of 1/B in the mean.",
+    "The penalty drives the mean away from rho: its sign is flipped.",
+    "Only the half that keeps a unit from falling silent is there: (1-rho)/(1-mean) is missing.",
+    "Only the half that keeps a unit from being loud is there: -rho/mean is missing."};
 
-void foresee_l1(struct small *w, struct gc_tensor *s) {
-    double *count = foresee(w, s,
-                            "The sign of the activation is missing: the pull of |a| goes towards 0 "
-                            "from both sides."),
-           *square =
-               foresee(w, s,
-                       "This is the slope of lambda a^2: the pull fades where a is small. That "
-                       "of |a| does not."),
-           *value = foresee(w, s, "The activation itself stands where only its sign is meant."),
-           *sum = foresee(w, s, "The penalty's pull is not divided by B."),
-           *away = foresee(w, s, "The penalty pulls away from 0: its sign is flipped."),
-           *right = foresee(w, s,
-                            "This gradient is the one that the text derives. The loss is another: "
-                            "look at the forward pass.");
+void foresee(struct small *w, struct gc_tensor *s) {
+    const struct penalty *p = &w->m.penalty;
+    const real *a = w->m.encoder.h;
+    const double images = (double)w->batch;
+    for (size_t n = 0; n < MISTAKES && p->kind != NONE; n++)
+        gc_foresee(s, p->kind == L1 ? l1_mistake[n] : kl_mistake[n], NULL, w->guess[n]);
+    if (p->kind == KL)
+        gc_foresee(s, "The penalty acts on image 0 alone: all images have a share in the mean.",
+                   NULL, w->guess[MISTAKES]);
     for (size_t k = 0; k < w->batch * D; k++) {
-        double a = w->m.encoder.h[k], sign = (a > 0) - (a < 0);
-        double pull = w->m.penalty.lambda / (double)w->batch * w->slope[k];
-        count[k] += pull;
-        square[k] += 2 * pull * a;
-        value[k] += pull * a;
-        sum[k] += pull * sign * (double)w->batch;
-        away[k] -= pull * sign;
-        right[k] += pull * sign;
-    }
-}
-
-void foresee_kl(struct small *w, struct gc_tensor *s) {
-    double *each = foresee(w, s,
-                           "This is the KL of one example's activation: the slope must be taken at "
-                           "the batch mean."),
-           *sum = foresee(w, s,
-                          "The penalty's slope is not divided by B: each activation has a share of "
-                          "1/B in the mean."),
-           *away = foresee(w, s, "The penalty drives the mean away from rho: its sign is flipped."),
-           *silent = foresee(w, s,
-                             "Only the half that keeps a unit from falling silent is there: "
-                             "(1-rho)/(1-mean) is missing."),
-           *loud = foresee(w, s,
-                           "Only the half that keeps a unit from being loud is there: -rho/mean is "
-                           "missing."),
-           *first = foresee(w, s,
-                            "The penalty acts on image 0 alone: all images have a share in the "
-                            "mean."),
-           *right = foresee(w, s,
-                            "This gradient is the one that the text derives. The loss is another: "
-                            "look at the forward pass.");
-    for (size_t k = 0; k < w->batch * D; k++) {
-        const real *a = w->m.encoder.h;
-        double m = 0, p = w->m.penalty.rho, images = (double)w->batch;
-        double pull = w->m.penalty.lambda / images * w->slope[k];
+        double m = 0, rho = p->rho, sign = (a[k] > 0) - (a[k] < 0);
         for (size_t r = 0; r < w->batch; r++)
             m += a[r * D + k % D] / images;
-        double down = -p / m, up = (1 - p) / (1 - m);
-        each[k] += pull * (-p / a[k] + (1 - p) / (1 - a[k]));
-        sum[k] += pull * images * (down + up);
-        away[k] -= pull * (down + up);
-        silent[k] += pull * down;
-        loud[k] += pull * up;
-        first[k] += k < D ? pull * (down + up) : 0;
-        right[k] += pull * (down + up);
+        double down = -rho / m, up = (1 - rho) / (1 - m), each = coin_kl_slope(rho, a[k]);
+        const double l1_pull[] = {0, sign, 1, 2 * a[k], a[k], sign * images, -sign, 0};
+        const double kl_pull[] = {0,          down + up, each, images * (down + up),
+                                  -down - up, down,      up,   k < D ? down + up : 0};
+        for (size_t n = 0; n <= MISTAKES; n++)
+            w->guess[n][k] = w->without[k] + (p->kind == L1 ? l1_pull[n] : kl_pull[n]) * p->lambda /
+                                                 images * w->slope[k];
     }
 }
 
@@ -193,12 +163,7 @@ int check_small(struct small *w, struct gradcheck *c, int all) {
     struct gc_tensor *s = gc_add(c, "s", w->s, m->encoder.d, w->batch, D);
     s->loss = loss_from_s;
     s->slope = w->slope;
-    if (m->penalty.kind != NONE)
-        foresee(w, s, "This is the gradient without the penalty.");
-    if (m->penalty.kind == L1)
-        foresee_l1(w, s);
-    if (m->penalty.kind == KL)
-        foresee_kl(w, s);
+    foresee(w, s);
     if (!all)
         return gc_run(c);
     add_tensors(c, m->tensor + 2, 1);
