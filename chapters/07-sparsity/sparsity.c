@@ -8,8 +8,8 @@
    Build it alone:  cc -O3 -march=native -fopenmp sparsity.c -lpng -lz -lm
    Run it:          ./a.out --data DIR      where DIR has MNIST's four IDX files, gzipped or not
 
-   Contents                                                           line
-     I.   The layers, from chapters 1 to 5                            138
+   Contents                                                        line
+     I.   The layers, from chapters 1 to 5                          138
      II.  Strokes, L1, KL of the mean: new in this chapter          337
      III. Tools, to look up rather than to read                     586
      IV.  The program                                              1083
