@@ -164,9 +164,12 @@ void a_step_goes_down(void **state) {
     assert_int_equal(net.parameters, 70);
     double loss = descend(&net, x, label, B, 0.01);
     for (size_t k = 0; k < 70; k++)
-        if (fabs(before[k] - net.value[k] - 0.01 * net.grad[k]) > 1e-15)
-            fail_msg("parameter %zu moved by %g; its derivative is %g and the rate 0.01", k,
-                     net.value[k] - before[k], net.grad[k]);
+        if (fabs(before[k] - net.value[k] - 0.01 * net.grad[k]) > 1e-15) {
+            printf("Parameter %zu moved by %g. Its derivative is %g and the rate 0.01: a step goes "
+                   "down, by the rate times the derivative.\n",
+                   k, net.value[k] - before[k], net.grad[k]);
+            fail();
+        }
     double then = descend(&net, x, label, B, 0.01);
     if (!(then < loss))
         fail_msg("the loss was %g and is %g after a small step down", loss, then);
