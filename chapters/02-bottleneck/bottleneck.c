@@ -411,8 +411,8 @@ void subtract_mean(real *x, const double *mean, size_t B) {
 /* --- training ----------------------------------------------------------------- */
 /* One mini-batch: forward, backward, a step downhill, which is Adam's or, without one (NULL), that
    of plain gradient descent. Returns the error before the step. */
-double train_step(struct stack *net, struct adam *adam, double *example, const real *x, size_t B,
-                  double rate) {
+double linear_step(struct stack *net, struct adam *adam, double *example, const real *x, size_t B,
+                   double rate) {
     double loss = rebuild_forward(example, net, x, B);
     rebuild_backward(net, NULL, x, B);
     if (adam)
@@ -1061,7 +1061,7 @@ struct stack train(const struct study *y, const double *mean, size_t d, int by_a
             gather(x, &y->train, order + b * B, B);
             subtract_mean(x, mean, B);
             double loss =
-                train_step(&net, by_adam ? &adam : NULL, example, x, B, first_rate * (1 - done));
+                linear_step(&net, by_adam ? &adam : NULL, example, x, B, first_rate * (1 - done));
             history[epoch] += loss / (double)batches;
             show_progress(((double)finished + done) / (double)planned, what);
         }
@@ -1079,7 +1079,7 @@ struct stack train(const struct study *y, const double *mean, size_t d, int by_a
 
 /* Plain gradient descent at two rates, and Adam, on the same digits from the same start: first with
    the pixels as they are, then with the mean subtracted. */
-void race(size_t d) {
+void race_rules(size_t d) {
     enum { RUNS = 6, COLS = RUNS + 1 };
     static const char *const name[] = {"slow", "fast", "adam"};
     static const double nothing[PIXELS], rates[] = {0.015, 0.1, 0.005};
@@ -1267,7 +1267,7 @@ int main(int argc, char **argv) {
     write_table("net-curves.tsv", "none", NULL, 0, 1);
     history = allocate(epochs, sizeof *history);
     if (epochs)
-        race(widest);
+        race_rules(widest);
     struct study *const all[] = {&on_digits, &on_curves};
     for (int k = 0; k < 1 + (have_curves && !interrupted); k++) {
         train_all(all[k]);

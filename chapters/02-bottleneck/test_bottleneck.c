@@ -266,13 +266,13 @@ void training_finds_the_floor(void **state) {
     brightness(x, pixel, COUNT * PIXELS);
     subtract_mean(x, mean, COUNT);
     for (int step = 0; step < STEPS; step++)
-        train_step(&net, &adam, example, x, COUNT, 0.02 * (1 - (double)step / STEPS));
+        linear_step(&net, &adam, example, x, COUNT, 0.02 * (1 - (double)step / STEPS));
     double trained = rebuild_forward(example, &net, x, COUNT);
     if (!(trained > (1 - 1e-9) * error[D] && trained < 1.001 * error[D]))
         fail_msg("training ends at %g; PCA leaves %g", trained, error[D]);
     /* Without Adam, a step goes against the gradient by the rate. */
     double before = net.value[0];
-    train_step(&net, NULL, example, x, COUNT, 0.01);
+    linear_step(&net, NULL, example, x, COUNT, 0.01);
     assert_true(near(before - net.value[0], 0.01 * net.grad[0], 1e-12));
     free(net.value);
     free(adam.m);

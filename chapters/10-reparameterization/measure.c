@@ -365,7 +365,7 @@ void show_largest_rates(void) {
         int halvings = SMALLEST + 1, home = 1;
         while (home && halvings > 0) {
             for (size_t run = 0; run < RUNS && home; run++) {
-                descend(track[0], w, ldexp(1, 1 - halvings), 100 + run, TRIAL);
+                toy_descend(track[0], w, ldexp(1, 1 - halvings), 100 + run, TRIAL);
                 home = track[TRIAL][2] < track[0][2]; /* false for what is not a number */
             }
             halvings -= home;

@@ -1035,7 +1035,7 @@ void show_toy(void) {
 
 /* Plain gradient descent on mu of the toy, sigma fixed, one draw a step. track (steps+1,3) gets,
    before each step, two coordinates of mu and the squared distance from the goal. */
-void descend(double *track, enum way way, double size, size_t run, size_t steps) {
+void toy_descend(double *track, enum way way, double size, size_t run, size_t steps) {
     real code[2 * COORDINATES], noise[COORDINATES], z[COORDINATES], dz[COORDINATES];
     struct random r = stream(DESCENT, 0, run);
     toy_code(code, -1); /* two away from the goal, on one side or the other */
@@ -1059,7 +1059,7 @@ void show_descent(void) {
     static double track[STEPS + 1][3], row[STEPS + 1][COLUMNS];
     for (int w = 0; w < WAYS; w++)
         for (size_t run = 0; run < RUNS; run++) {
-            descend(track[0], w, descent_rate, run, STEPS);
+            toy_descend(track[0], w, descent_rate, run, STEPS);
             if (!(track[STEPS][2] < 1e6)) /* also where it is not a number */
                 die("the descent by %s has flown away: the steps are too large; try "
                     "--descent-rate %g",
@@ -1093,7 +1093,7 @@ void show_descent(void) {
    other by the score function with a baseline. The gradient of the decoder is the same for both
    ways. What differs is what the encoder is told. */
 enum { LEARNERS = 2 };
-struct learner {
+struct pupil {
     enum way way;
     struct coder net;
     struct adam down, up;        /* of the encoder, of the decoder */
@@ -1103,7 +1103,7 @@ struct learner {
 real *images, *dice; /* (batch,784), (batch,numbers): the pixels and the noise of a batch */
 
 /* Ends the program when a loss is far above that of the start, or not a number. */
-void require_sense(const struct learner *y, double loss) {
+void require_loss(const struct pupil *y, double loss) {
     if (loss <= 100 * y->start) /* false where it is not a number */
         return;
     hide_progress();
@@ -1113,7 +1113,7 @@ void require_sense(const struct learner *y, double loss) {
 }
 
 /* Each test image with one draw of noise, the same at every call. */
-void test_learner(struct learner *y) {
+void test_learner(struct pupil *y) {
     struct coder *c = &y->net;
     struct random r = stream(TESTING, 0, 0);
     double N = (double)test_set.count;
@@ -1133,7 +1133,7 @@ void test_learner(struct learner *y) {
     y->sum = y->bce + y->kl;
 }
 
-void start_learner(struct learner *y) {
+void start_pupil(struct pupil *y) {
     struct random r = stream(TRAINING, 0, 0);
     y->net = coder_new(PIXELS, hidden, numbers, batch);
     struct stack *part[] = {&y->net.encoder, &y->net.decoder};
@@ -1149,9 +1149,9 @@ void start_learner(struct learner *y) {
 }
 
 /* One step on B images: the gradient by the learner's own way, then Adam. */
-void learn(struct learner *y, size_t B) {
+void learn(struct pupil *y, size_t B) {
     double bce = 0;
-    require_sense(y, coder_gradient(&y->net, y->way, y->baseline, NULL, images, images, dice, B));
+    require_loss(y, coder_gradient(&y->net, y->way, y->baseline, NULL, images, images, dice, B));
     for (size_t i = 0; i < B; i++)
         bce += y->net.bce[i] / (double)B;
     y->baseline += (bce - y->baseline) / 10; /* of the batches before, not of this one */
@@ -1172,13 +1172,13 @@ void train(void) {
         "                  bce         kl        sum         bce         kl        sum   (nats)\n",
         PIXELS, hidden, numbers, numbers, numbers, hidden, PIXELS, rate, batch);
     for (size_t k = 0; k < LEARNERS; k++)
-        start_learner(&learner[k]);
+        start_pupil(&learner[k]);
     for (;; epoch++) {
         hide_progress();
         printf("  epoch %4zu", epoch);
-        for (struct learner *y = learner; y < learner + LEARNERS; y++) {
+        for (struct pupil *y = learner; y < learner + LEARNERS; y++) {
             test_learner(y);
-            require_sense(y, y->sum);
+            require_loss(y, y->sum);
             printf(" %11.2f %10.2f %10.2f", y->bce, y->kl, y->sum);
         }
         printf("\n");
@@ -1200,7 +1200,7 @@ void train(void) {
     if (interrupted)
         printf("  interrupted in epoch %zu, which is therefore incomplete\n", epoch);
     printf("\n");
-    for (struct learner *y = learner; y < learner + LEARNERS; y++) {
+    for (struct pupil *y = learner; y < learner + LEARNERS; y++) {
         result(y->bce, "nats", "test_bce_%s", way_name[y->way]);
         result(y->kl, "nats", "test_kl_%s", way_name[y->way]);
         result(y->sum, "nats", "test_sum_%s", way_name[y->way]);
