@@ -938,7 +938,7 @@ void write_sheet(const char *name, const real *image, size_t rows, size_t cols, 
                      .height = (png_uint_32)height,
                      .format = PNG_FORMAT_GRAY};
     if (!png_image_write_to_stdio(&png, f, 0, sheet, 0, NULL))
-        die("%s: cannot be written: %s", target, png.message);
+        die("%s: cannot be written: %s (%s)", target, png.message, strerror(errno));
     finish(f);
     free(sheet);
 }
