@@ -114,8 +114,7 @@ enum {
     SLIPS
 };
 static const char *const slip_says[] = {
-    "Every draw counts alike: this is the gradient of the mean of the logarithms, the ELBO, not of "
-    "the logarithm of the mean.",
+    "Every draw counts alike: this is the mean of the logarithms, not the logarithm of the mean.",
     "The weights are not normalised: each must be divided by the sum of the weights of its image.",
     "The weights w~ are forgotten: each draw counts as if it were alone.",
     "The weights are normalised over the whole batch; each image has a sum of its own.",
