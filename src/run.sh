@@ -240,7 +240,7 @@ help() {
   make exerciseN   judge chapters/NN-name/exercise.c
   make progress    which exercises are solved
   make chapters    all chapters, one after the other
-  make test        the tests of everything but your exercises, in about a minute
+  make test        the tests of everything but your exercises, in a few minutes
   make data        fetch the full MNIST and Fashion-MNIST into data/
   make book        the chapters as HTML, in build/book
   make clean       remove build/

@@ -362,9 +362,8 @@ void noise_must_be_frozen(void **state) {
     }
 }
 
-/* A VAE without noise is an autoencoder: its step is that of a VAE whose noise and beta are 0, to
-   the last bit, where both begin with the same weights; what the VAE's encoder says of logvar
-   is 0. */
+/* A VAE without noise is an autoencoder: its step is that of a VAE whose noise and beta are 0, but
+   for rounding, where both begin with the same weights. */
 void without_noise_an_autoencoder(void **state) {
     (void)state;
     const size_t size[] = {PIXELS, 6, 1};
